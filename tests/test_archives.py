@@ -1,0 +1,638 @@
+"""Archives: a download survives whatever a server does to it, and nothing unverified is ever used."""
+
+import hashlib
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import types
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fma_genre import InputError, archives, zips
+from fma_genre.archives import Archive, obtain, obtain_demo
+
+CONTENT = random.Random(0).randbytes(1 << 22)
+OTHER = random.Random(1).randbytes(1 << 22)
+
+
+def sha1(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+@dataclass
+class Answer:
+    """How the server behaves for one request; what is not set is done right."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    drop: int | None = None  # bytes of the body after which the connection ends
+    hang: float = 0.0  # seconds before the connection ends
+    ranges: bool = True
+    length: int | None = None  # the Content-Length it claims
+    content: bytes | None = None
+    piece: int | None = None  # the most bytes it gives of a range
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file under any path; ``script`` says how, answer by answer."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.version = CONTENT, {"ETag": '"one"'}
+        self.script: list[Answer] = []
+        self.asked: list[dict[str, str]] = []  # the headers of each request
+        self.sent = 0
+        self.waits = threading.Event()  # set once an answer hangs
+        self.closing = threading.Event()
+
+    def url(self, name: str = "fma.zip") -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        answer = self.server.script.pop(0) if self.server.script else Answer()
+        self.server.asked.append(dict(self.headers))
+        content = self.server.content if answer.content is None else answer.content
+        status, start, headers = answer.status or 200, 0, {**self.server.version, **answer.headers}
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        same = self.headers.get("If-Range") in (None, *self.server.version.values())
+        body = content if status == 200 else b"<html>an error page</html>"
+        if asked and answer.ranges and same and not answer.status:
+            start = int(asked[1])
+            stop = len(content) if answer.piece is None else min(len(content), start + answer.piece)
+            body, status = content[start:stop], 206
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
+            if start >= len(content):
+                body, status, headers["Content-Range"] = b"", 416, f"bytes */{len(content)}"
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if answer.length is None else answer.length))
+        self.end_headers()
+        self.send_body(body, answer)
+
+    def send_body(self, body: bytes, answer: Answer) -> None:
+        body = body[: answer.drop]
+        with suppress(ConnectionError):
+            self.wfile.write(body)
+            self.server.sent += len(body)
+        if answer.hang:
+            self.wfile.flush()
+            self.server.waits.set()
+            self.server.closing.wait(answer.hang)
+        self.close_connection = answer.drop is not None or answer.length is not None
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.closing.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "BACKOFF", 0.001)
+    monkeypatch.setattr(archives, "TIMEOUT", (1.0, 0.3))
+    monkeypatch.setattr(archives, "CHUNK", 1 << 14)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were read through."""
+    names: list[str] = []
+    original = archives._hash
+
+    def noted(path: Path) -> Any:
+        names.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(archives, "_hash", noted)
+    return names
+
+
+@contextmanager
+def unprivileged() -> Iterator[Path]:
+    """A folder of one's own, as a user for whom permissions bite."""
+    folder = Path(tempfile.mkdtemp(prefix="fma-test-"))
+    folder.chmod(0o777)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(user)
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def get(home: Path, url: str | Path, content: bytes = CONTENT, root: Path = Path("/nowhere")) -> Archive:
+    return obtain("datasets.mine.audio", {"url": str(url), "sha1": sha1(content)}, root, home)
+
+
+def refused(home: Path, url: str | Path, content: bytes = CONTENT) -> str:
+    """The one line that the user is told."""
+    with pytest.raises(InputError, match=r"^datasets\.mine\.audio") as info:
+        get(home, url, content)
+    assert "\n" not in str(info.value)
+    assert not list(home.glob("*/fma.zip"))
+    return str(info.value)
+
+
+def left(home: Path) -> set[str]:
+    return {path.name for path in home.glob("*/*")} - {".lock"}
+
+
+# --- downloads --------------------------------------------------------------------------------------------
+
+
+def test_a_download_is_kept_and_not_repeated(server: Server, tmp_path: Path) -> None:
+    first, again = get(tmp_path, server.url()), get(tmp_path, server.url())
+    assert first == again == Archive(tmp_path / sha1(CONTENT) / "fma.zip", "fma.zip", len(CONTENT), sha1(CONTENT))
+    assert first.path.read_bytes() == CONTENT
+    assert len(server.asked) == 1
+    assert left(tmp_path) == {"fma.zip", "fma.zip.json"}
+
+
+def test_dropped_connections_resume(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(drop=n) for n in (1_000_000, 0, 900_001, 17, 1_234_567, 600_000)]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert server.sent <= 1.1 * len(CONTENT)
+    assert server.asked[1]["If-Range"] == '"one"'
+
+
+def test_a_server_that_hangs_is_left_and_asked_again(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(drop=2_000_000, hang=30)]
+    began = time.monotonic()
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert time.monotonic() - began < 10
+    assert server.sent <= 1.1 * len(CONTENT)
+
+
+def test_a_server_that_ignores_range_starts_over(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(drop=1_000_000), Answer(ranges=False)]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+
+
+def test_a_server_that_gives_ranges_in_pieces(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(drop=100_000), *(Answer(piece=600_000) for _ in range(8))]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert server.sent <= 1.1 * len(CONTENT)
+
+
+def test_a_server_that_never_gets_further_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(drop=1_000_000, ranges=False) for _ in range(50)]
+    assert "5 attempts" in refused(tmp_path, server.url())
+    assert len(server.asked) <= 6
+
+
+@pytest.mark.parametrize("version", [{"ETag": '"one"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}])
+def test_a_file_that_changed_between_attempts(server: Server, tmp_path: Path, version: dict[str, str]) -> None:
+    server.version, server.content, server.script = version, OTHER, [Answer(drop=1_000_000)]
+    original = time.sleep
+
+    def changes(seconds: float) -> None:
+        server.version, server.content = (
+            {name: value.replace("o", "0") for name, value in version.items()},
+            CONTENT,
+        )
+        original(seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", changes)
+        assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert len(server.asked) == 2, "started anew at the second request, not after a wrong sha1"
+
+
+def test_a_weak_etag_does_not_vouch_for_bytes(server: Server, tmp_path: Path) -> None:
+    server.version, server.script = {"ETag": 'W/"one"'}, [Answer(drop=1_000_000)]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert "If-Range" not in server.asked[1]
+    assert "Range" in server.asked[1]
+
+
+def test_a_part_of_another_file_is_fetched_afresh_once(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / sha1(CONTENT) / "fma.zip.part"
+    part.parent.mkdir()
+    part.write_bytes(OTHER[:1_000_000])
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert ["Range" in headers for headers in server.asked] == [True, False]
+    part.write_bytes(OTHER[:1_000_000])
+    server.asked, server.content = [], OTHER[::-1]
+    (tmp_path / sha1(CONTENT) / "fma.zip").unlink()
+    assert "expected sha1" in refused(tmp_path, server.url())
+    assert len(server.asked) == 2, "no endless fetching of what stays wrong"
+
+
+@pytest.mark.parametrize("lie", [-100_000, 100_000])
+def test_a_part_that_is_too_long_or_short_of_nothing(server: Server, tmp_path: Path, lie: int) -> None:
+    part = tmp_path / sha1(CONTENT) / "fma.zip.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT + OTHER[: max(0, lie)])
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert len(server.asked) == (2 if lie > 0 else 0), "416, then the whole; nothing if the part was whole"
+
+
+def test_wrong_bytes_are_removed_not_used(server: Server, tmp_path: Path) -> None:
+    server.content = OTHER
+    message = refused(tmp_path, server.url())
+    assert all(text in message for text in (sha1(CONTENT), sha1(OTHER), server.url()))
+    assert len(server.asked) == 1
+    assert not any(path.stat().st_size > 1000 for path in tmp_path.glob("*/*"))
+
+
+def test_a_content_length_that_says_too_much(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(length=len(CONTENT) + 1000)]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert len(server.asked) == 1
+
+
+def test_a_content_length_that_says_too_little(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(length=1_000_000)]
+    assert "expected sha1" in refused(tmp_path, server.url())
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_refusals_fail_at_once(server: Server, tmp_path: Path, status: int) -> None:
+    server.script = [Answer(status=status)]
+    message = refused(tmp_path, server.url())
+    assert str(status) in message
+    assert server.url() in message
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, status: int) -> None:
+    server.script = [Answer(status=status)] * 3
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+
+
+def test_a_server_that_stays_busy_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(status=503)] * 50
+    assert "status 503" in refused(tmp_path, server.url())
+    assert len(server.asked) == 5
+
+
+def test_retry_after_is_respected_within_bounds(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    asks = ["7", "99999999", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"]
+    server.script = [Answer(status=503, headers={"Retry-After": wait}) for wait in asks]
+    get(tmp_path, server.url())
+    assert waits[:2] == [7, archives.LONGEST_WAIT]
+    assert waits[2:] == [0.004, 0.008], "what is no number of seconds leaves it at the backoff"
+
+
+def test_a_redirect_is_followed_to_http_only(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(status=302, headers={"Location": "/elsewhere/x.zip"})]
+    assert get(tmp_path / "home", server.url()).name == "fma.zip"
+    local = tmp_path / "local.zip"
+    local.write_bytes(CONTENT)
+    for target in (f"file://{local}", "ftp://example.org/x.zip"):  # requests has no adapter for these
+        server.script = [Answer(status=302, headers={"Location": target})]
+        message = refused(tmp_path / "second", server.url())
+        assert message.startswith(f"datasets.mine.audio.url: {server.url()}")
+        assert target in message
+
+
+def test_redirects_in_a_circle_end(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(status=302, headers={"Location": "/fma.zip"})] * 50
+    assert "redirects" in refused(tmp_path, server.url())
+
+
+def test_nobody_listening(tmp_path: Path) -> None:
+    assert "given up" in refused(tmp_path, "http://127.0.0.1:9/fma.zip")
+
+
+def test_room_is_checked_ahead(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1_000_000))
+    message = refused(tmp_path, server.url())
+    assert "needs 4.19MB more" in message
+    assert "1.00MB free" in message
+    assert str(tmp_path) in message
+    (tmp_path / sha1(CONTENT) / "fma.zip.part").write_bytes(CONTENT[:-900_000])
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT, "only what is missing must fit"
+
+
+def test_the_name_is_that_of_the_url(server: Server, tmp_path: Path) -> None:
+    assert get(tmp_path, server.url("a/my%20own.zip?token=1#x")).name == "my own.zip"
+
+
+# --- several processes ------------------------------------------------------------------------------------
+
+spawn = multiprocessing.get_context("spawn")
+
+
+def test_a_kill_leaves_a_part_that_is_taken_up(server: Server, tmp_path: Path) -> None:
+    server.script = [Answer(drop=3_000_000, hang=30)]
+    process = spawn.Process(target=get, args=(tmp_path, server.url()))
+    process.start()
+    assert server.waits.wait(20)
+    part = tmp_path / sha1(CONTENT) / "fma.zip.part"
+    deadline = time.monotonic() + 2
+    while part.stat().st_size < 2_900_000 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert left(tmp_path) == {"fma.zip.part", "fma.zip.part.json"}
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert server.sent <= 1.1 * len(CONTENT)
+    assert server.asked[1]["If-Range"] == '"one"'
+
+
+def test_two_processes_fetch_once(server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    server.script = [Answer(drop=1_000_000, hang=1)]
+    process = spawn.Process(target=get, args=(tmp_path, server.url()))
+    process.start()
+    assert server.waits.wait(20)
+    get(tmp_path, server.url())
+    process.join()
+    assert process.exitcode == 0
+    assert len(server.asked) == 2, "the second one only waited"
+    assert server.sent <= 1.1 * len(CONTENT)
+    assert capfd.readouterr().err.count("datasets.mine.audio: waiting for another process") == 1
+
+
+# --- local files ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    path = tmp_path / "my data" / "fma.zip"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    return path
+
+
+def test_a_local_file_is_linked_not_copied(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for url in (
+        "~/my data/fma.zip",
+        str(local),
+        "my data/fma.zip",
+        f"file://{local}",
+        local.as_uri(),
+        f"FILE://localhost{local}",
+    ):
+        home = tmp_path / "home"
+        archive = get(home, url, root=tmp_path)
+        assert archive.path.is_symlink()
+        assert archive.path.samefile(local)
+        assert (archive.name, archive.size) == ("fma.zip", len(CONTENT))
+        shutil.rmtree(home)
+
+
+def test_what_was_verified_is_not_hashed_again(local: Path, tmp_path: Path, hashed: list[str]) -> None:
+    home = tmp_path / "home"
+    for _ in range(3):
+        get(home, local)
+    assert len(hashed) == 1
+    os.utime(local, ns=(1, 1))
+    for _ in range(3):
+        get(home, local)
+    assert len(hashed) == 2
+    (home / sha1(CONTENT) / "fma.zip.json").write_text('["broken')
+    get(home, local)
+    assert len(hashed) == 3
+
+
+def test_a_local_file_that_changed_is_refused(local: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    get(home, local)
+    local.write_bytes(OTHER)
+    message = refused(home, local)
+    assert all(text in message for text in (sha1(CONTENT), sha1(OTHER), str(local)))
+    assert local.read_bytes() == OTHER, "the user's file is not ours to remove"
+    local.write_bytes(CONTENT)
+    assert get(home, local).path.samefile(local)
+
+
+def test_a_local_file_that_moved_is_found_again(local: Path, server: Server, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    get(home, local)
+    moved = local.rename(tmp_path / "fma.zip")
+    assert get(home, moved).path.samefile(moved)
+    moved.unlink()
+    kept = get(home, server.url()).path
+    assert not kept.is_symlink()
+    assert kept.read_bytes() == CONTENT
+
+
+def test_a_kept_download_that_spoiled_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    kept = get(tmp_path, server.url()).path
+    kept.write_bytes(OTHER)
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_a_download_never_writes_through_a_link(local: Path, server: Server, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    get(home, local)
+    local.write_bytes(OTHER)
+    get(home, server.url())
+    assert local.read_bytes() == OTHER
+
+
+@pytest.mark.parametrize(("url", "found"), [("absent.zip", "none"), (".", "a folder"), ("a/b/c.zip", "none")])
+def test_a_path_that_is_no_file(tmp_path: Path, url: str, found: str) -> None:
+    (tmp_path / "x.zip").mkdir()
+    url = str(tmp_path / "x.zip" if url == "." else tmp_path / url)
+    message = refused(tmp_path / "home", url)
+    assert f"found {found}" in message
+    assert url in message
+
+
+def test_a_file_that_may_not_be_read() -> None:
+    with unprivileged() as folder:
+        local = folder / "fma.zip"
+        local.write_bytes(CONTENT)
+        local.chmod(0)
+        message = refused(folder / "home", local)
+    assert "Permission denied" in message
+    assert str(local) in message
+
+
+def test_a_home_that_may_not_be_written(server: Server) -> None:
+    with unprivileged() as folder:
+        home = folder / "home"
+        home.mkdir(0o500)
+        message = refused(home, server.url())
+    assert "Permission denied" in message
+    assert str(home) in message
+    assert not server.asked
+
+
+def test_a_home_that_may_only_be_read_serves_what_it_has(server: Server) -> None:
+    with unprivileged() as folder:
+        kept = get(folder, server.url())
+        kept.path.parent.chmod(0o500)
+        (kept.path.parent / ".lock").chmod(0o400)
+        assert get(folder, server.url()) == kept
+
+
+def test_a_home_that_is_a_file(tmp_path: Path, local: Path) -> None:
+    assert str(local) in refused(local, local)
+
+
+def test_home_comes_from_the_environment(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"url": str(local), "sha1": sha1(CONTENT).upper()}
+    monkeypatch.setenv("FMA_HOME", str(tmp_path / "mine"))
+    assert obtain("x", source, tmp_path).path == tmp_path / "mine" / sha1(CONTENT) / "fma.zip"
+    monkeypatch.setenv("FMA_HOME", "")
+    monkeypatch.setattr(archives, "user_cache_path", lambda name: tmp_path / name)
+    assert obtain("x", source, tmp_path).path.is_relative_to(tmp_path / "fma-genre")
+
+
+# --- parameters -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "ftp://h/a.zip",
+            "s3://b/a.zip",
+            "javascript:alert(1)//a.zip",
+            "file://host/a.zip",
+            "http:///a.zip",
+        ),
+        *("http://h/", "http://h/..", "http://h/%2E%2E", "http://h/a%0Ab.zip", "http://[h/a.zip"),
+        *("", "a\nb.zip", None, 7),
+    ],
+)
+def test_urls_of_other_kinds_are_refused(tmp_path: Path, url: object) -> None:
+    with pytest.raises(InputError, match=r"^x\.url: expected https://, http://, file:// or a path") as info:
+        obtain("x", {"url": url, "sha1": sha1(b"")}, tmp_path, tmp_path / "home")
+    assert repr(url) in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("value", [None, "", "abc", "g" * 40, "0" * 41, "0" * 40 + "\n", 10**39])
+def test_sha1_must_be_given(tmp_path: Path, value: object) -> None:
+    source = {"url": "a.zip", "sha1": value} if value is not None else {"url": "a.zip"}
+    with pytest.raises(InputError, match=r"^x\.sha1: expected 40 hexadecimal digits in quotes, found "):
+        obtain("x", source, tmp_path, tmp_path / "home")
+
+
+# --- the demo ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Stands in for the synthesiser; the seeds that it was asked to build."""
+    seeds: list[int] = []
+
+    def build(synthesis: dict[str, int], folder: Path) -> tuple[Path, Path]:
+        seeds.append(synthesis["seed"])
+        paths = folder / "audio.zip", folder / "metadata.zip"
+        for path in paths:
+            path.write_bytes(path.name.encode() * synthesis["seed"])
+        if synthesis["seed"] == 13:
+            raise InputError("demo: no luck")
+        return paths
+
+    fake = types.ModuleType("fma_genre.demo")
+    fake.__dict__.update(build=build, fingerprint=lambda synthesis: f"{synthesis['seed']:08x}")
+    monkeypatch.setitem(sys.modules, "fma_genre.demo", fake)
+    monkeypatch.setattr("fma_genre.demo", fake, raising=False)
+    return seeds
+
+
+def test_the_demo_is_built_once_for_its_settings(tmp_path: Path, built: list[int], hashed: list[str]) -> None:
+    audio, metadata = obtain_demo({"seed": 3}, tmp_path)
+    assert (audio.name, metadata.name) == ("audio.zip", "metadata.zip")
+    assert audio.path == tmp_path / "demo" / "00000003" / "audio.zip"
+    assert (audio.size, audio.sha1) == (27, sha1(b"audio.zip" * 3))
+    hashed.clear()
+    assert obtain_demo({"seed": 3}, tmp_path) == (audio, metadata)
+    assert not hashed
+    obtain_demo({"seed": 4}, tmp_path)
+    assert built == [3, 4]
+    assert {path.name for path in tmp_path.glob("demo/*")} >= {"00000003", "00000004"}
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("name", ["audio.zip", "metadata.zip", "archives.json"])
+def test_a_demo_that_is_not_whole_is_built_again(tmp_path: Path, built: list[int], name: str) -> None:
+    whole = obtain_demo({"seed": 3}, tmp_path)
+    (tmp_path / "demo" / "00000003" / name).write_bytes(b"spoiled")
+    assert obtain_demo({"seed": 3}, tmp_path) == whole
+    assert whole[0].path.read_bytes() == b"audio.zip" * 3
+    assert built == [3, 3]
+
+
+def test_a_demo_that_fails_leaves_nothing(tmp_path: Path, built: list[int]) -> None:
+    with pytest.raises(InputError, match="no luck"):
+        obtain_demo({"seed": 13}, tmp_path)
+    assert [path.name for path in tmp_path.glob("demo/*")] == ["0000000d.lock"]
+
+
+# --- zip --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06" + b"\xff" * 18, None])
+def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.zip"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))} is not a zip archive"):
+        zips.open_zip(path)
+
+
+def test_a_member_is_found_in_whatever_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as new:
+        for name in (
+            "fma_metadata/raw_tracks.csv",
+            "fma_metadata/tracks.csv",
+            "top.csv",
+            "a/two.csv",
+            "b/two.csv",
+        ):
+            new.writestr(name, name)
+    with zips.open_zip(path) as archive:
+        assert zips.read_member(archive, "tracks.csv") == b"fma_metadata/tracks.csv"
+        assert zips.read_member(archive, "top.csv") == b"top.csv"
+        for name, found in (("csv", 0), ("absent.csv", 0), ("two.csv", 2)):
+            with pytest.raises(InputError, match=f"a.zip: expected one {name} in it, found {found}"):
+                zips.read_member(archive, name)
+
+
+def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
+        new.writestr("tracks.csv", "a,b\n" * 1000)
+    content = bytearray(path.read_bytes())
+    content[60] ^= 255
+    path.write_bytes(content)
+    with zips.open_zip(path) as archive, pytest.raises(InputError, match=r"a\.zip: cannot read tracks\.csv: "):
+        zips.read_member(archive, "tracks.csv")

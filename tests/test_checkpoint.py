@@ -1,0 +1,213 @@
+"""A model's folder: what is saved predicts the same when it is loaded, and nothing in it is ever unpickled."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fma_genre import InputError, checkpoint, inference
+from fma_genre.inference import predict
+from fma_genre.segments import Clips, Normalisation, standardise
+from fma_genre.svm import LinearSVM
+
+CLASSES = ["Forró", "Hip-Hop", "Old-Time / Historic"]
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "cnn": {"channels": [4, 6], "pools": [4, 2], "kernel": 4, "dense": 8, "dropout": 0.5},
+    "birnn": {"pool": 2, "embedding": 4, "hidden": 4, "dropout": 0.3},
+}
+FRAMES, BINS = 16, 12
+
+
+def clips(lengths: list[int]) -> Clips:
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 256, (len(lengths), max(lengths), BINS), generator=generator, dtype=torch.uint8)
+    rows = torch.arange(len(lengths))
+    return Clips(levels, rows, torch.tensor(lengths), labels=rows % 3, classes=CLASSES, segment=FRAMES)
+
+
+def settings(model: str = "cnn", **changed: Any) -> checkpoint.Settings:
+    given: dict[str, Any] = {
+        "model": model,
+        "architecture": ARCHITECTURES[model],
+        "bins": BINS,
+        "frames": FRAMES,
+        "classes": CLASSES,
+        "input": {"representation": "mel", "seconds": 30},
+        "training": {"lr": 1e-5, "epochs": 8},
+        "seeds": [0, 7],
+    }
+    return checkpoint.Settings(**(given | changed))
+
+
+def network(description: checkpoint.Settings, seed: int) -> nn.Module:
+    """With weights of its own, and running statistics that are not those of a fresh one."""
+    torch.manual_seed(seed)
+    model = description.build()
+    model.train()(torch.randn(8, FRAMES, BINS) * 3 + 1)
+    return model.eval()
+
+
+def head(seed: int) -> LinearSVM:
+    generator = np.random.default_rng(seed)
+    return LinearSVM(generator.normal(size=(8, 3)).astype(np.float32), generator.normal(size=3).astype(np.float32))
+
+
+NORMALISATION = Normalisation(torch.rand(BINS) * 100, torch.rand(BINS) * 50 + 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A cnn of two runs, of which the first has an SVM head."""
+    description = settings()
+    checkpoint.save(tmp_path / "cnn", description, NORMALISATION)
+    for seed in description.seeds:
+        checkpoint.save_run(tmp_path / "cnn", seed, network(description, seed), None if seed else head(seed))
+    return tmp_path / "cnn"
+
+
+def load_all(folder: Path) -> list[tuple[nn.Module, LinearSVM | None]]:
+    settings, _ = checkpoint.load(folder)
+    return [checkpoint.load_run(folder, settings, seed) for seed in settings.seeds]
+
+
+# Saved and loaded. ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ARCHITECTURES)
+def test_what_is_loaded_predicts_the_same_bits(tmp_path: Path, model: str) -> None:
+    description = settings(model)
+    checkpoint.save(tmp_path, description, NORMALISATION)
+    networks = [network(description, seed) for seed in description.seeds]
+    for seed, trained in zip(description.seeds, networks, strict=True):
+        checkpoint.save_run(tmp_path, seed, trained, None)
+    loaded, normalisation = checkpoint.load(tmp_path)
+    assert loaded == description
+    data = clips([16, 40, 9])
+    outputs = []
+    for trained, (again, svm) in zip(networks, load_all(tmp_path), strict=True):
+        assert svm is None
+        before, after = predict(trained, data, NORMALISATION), predict(again, data, normalisation)
+        assert torch.equal(before.features, after.features)
+        assert torch.equal(before.probabilities, after.probabilities)
+        outputs.append(after.probabilities)
+    assert not torch.equal(*outputs), "each run has its own weights"
+
+
+def test_svm_heads_come_back_with_their_runs(folder: Path) -> None:
+    (_, first), (_, second) = load_all(folder)
+    assert first is not None
+    assert second is None
+    np.testing.assert_array_equal(first.weights, head(0).weights)
+    np.testing.assert_array_equal(first.bias, head(0).bias)
+
+
+def test_folder_holds_safetensors_and_settings_only(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "normalisation.safetensors",
+        "seed0.safetensors",
+        "seed7.safetensors",
+        "settings.json",
+        "svm0.safetensors",
+    ]
+    written = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert written == vars(settings())
+
+
+def test_same_model_same_bytes(folder: Path, tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "again", settings(), NORMALISATION)
+    checkpoint.save_run(tmp_path / "again", 0, network(settings(), 0), head(0))
+    for path in (tmp_path / "again").iterdir():
+        assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+# What is no trained model. ----------------------------------------------------------------------------------------
+
+
+class Payload:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("save", [pickle.dump, torch.save], ids=["pickle", "torch.save"])
+@pytest.mark.parametrize("name", ["seed0", "svm0", "normalisation"])
+def test_a_pickle_is_refused_and_not_executed(folder: Path, name: str, save: Callable[..., None]) -> None:
+    touched = folder / "executed"
+    with (folder / f"{name}.safetensors").open("wb") as file:
+        save(Payload(touched), file)
+    with pytest.raises(InputError) as error:
+        load_all(folder)
+    assert len(str(error.value).splitlines()) == 1
+    assert str(folder) in str(error.value)
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize("name", ["settings.json", "normalisation.safetensors", "seed7.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"rubbish", b"{}", bytes(100)])
+def test_a_file_that_is_missing_or_damaged_is_refused(folder: Path, name: str, content: bytes | None) -> None:
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"expected .* found: ") as error:
+        load_all(folder)
+    assert len(str(error.value).splitlines()) == 1
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize("other", [settings("birnn"), settings(classes=["one"]), settings(bins=BINS + 1)])
+def test_weights_of_another_network_are_refused_in_one_line(folder: Path, other: checkpoint.Settings) -> None:
+    with pytest.raises(InputError, match=rf"seed0\.safetensors: expected weights of {other.model}, found: ") as error:
+        checkpoint.load_run(folder, other, 0)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="absent: expected a trained model, found: "):
+        checkpoint.load(tmp_path / "absent")
+
+
+# Predictions. -----------------------------------------------------------------------------------------------------
+
+
+def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], list[int]]:
+    """Mean features and softmax of each track, and its number of segments, one segment at a time."""
+    features, probabilities, counts = [], [], []
+    for row, length in zip(data.rows, data.lengths.tolist(), strict=True):
+        filled = data.levels[row, :length]
+        count = max(1, round(length / FRAMES))
+        last = max(0, length - FRAMES)
+        segments = [
+            filled[start : start + FRAMES] if length >= FRAMES else filled.repeat(FRAMES, 1)[:FRAMES]
+            for start in (last * segment // max(1, count - 1) for segment in range(count))
+        ]
+        inputs = [standardise(segment[None], NORMALISATION) for segment in segments]
+        with torch.inference_mode():
+            features.append(torch.cat([model.features(x) for x in inputs]).mean(dim=0))
+            probabilities.append(torch.cat([model(x).softmax(dim=1) for x in inputs]).mean(dim=0))
+        counts.append(count)
+    return features, probabilities, counts
+
+
+@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("batch", [3, 256])
+def test_tracks_are_the_means_of_their_segments(model: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "BATCH", batch)
+    data = clips([16, 100, 5, 41, 63, 1])
+    trained = network(settings(model), 0)
+    features, probabilities, counts = naive(trained, data)
+    found = predict(trained.train(), data, NORMALISATION)  # predict switches dropout off
+    assert torch.bincount(found.tracks).tolist() == counts
+    torch.testing.assert_close(found.track_features(), torch.stack(features))
+    torch.testing.assert_close(found.track_probabilities(), torch.stack(probabilities))
+    torch.testing.assert_close(found.track_probabilities().sum(dim=1), torch.ones(6))

@@ -1,0 +1,111 @@
+"""Metrics: scikit-learn's, one confusion matrix at a time or thousands at once."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+from fma_genre.metrics import METRICS, by_class, confusion, deviation, scores
+
+# Test tracks of a genre in FMA medium, as published.
+MEDIUM = [711, 632, 225, 220, 152, 174, 119, 102, 62, 51, 39, 18, 42, 12, 8, 6]
+
+
+def random_labels(classes: int, tracks: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Actual and predicted; some classes never occur, others are never predicted."""
+    generator = np.random.default_rng(seed)
+    occurring, predicted = (generator.choice(classes, generator.integers(1, classes + 1)) for _ in range(2))
+    actual = generator.choice(occurring, tracks)
+    guesses = np.where(generator.random(tracks) < 0.5, actual, generator.choice(predicted, tracks))
+    return actual, np.where(np.isin(guesses, predicted), guesses, predicted[0])
+
+
+CASES = [random_labels(classes, tracks, seed) for seed in range(5) for classes in (2, 5, 16) for tracks in (1, 7, 200)]
+
+
+def of_scikit_learn(actual: np.ndarray, predicted: np.ndarray, classes: int, average: str | None) -> list[np.ndarray]:
+    """Precision, recall and F1."""
+    labels = range(classes)
+    return precision_recall_fscore_support(actual, predicted, labels=labels, average=average, zero_division=0)[:3]
+
+
+def test_cases_have_absent_classes_and_ones_that_are_never_predicted() -> None:
+    matrices = [confusion(actual, predicted, 16) for actual, predicted in CASES]
+    assert any((matrix.sum(axis=0) > 0)[matrix.sum(axis=1) == 0].any() for matrix in matrices)
+    assert any((matrix.sum(axis=1) > 0)[matrix.sum(axis=0) == 0].any() for matrix in matrices)
+
+
+@pytest.mark.parametrize("classes", [16, 20])
+def test_confusion_is_scikit_learns(classes: int) -> None:
+    for actual, predicted in CASES:
+        expected = confusion_matrix(actual, predicted, labels=range(classes))
+        np.testing.assert_array_equal(confusion(actual, predicted, classes), expected)
+
+
+def test_scores_are_scikit_learns_macro_averages() -> None:
+    for actual, predicted in CASES:
+        found = scores(confusion(actual, predicted, 16))
+        expected = [accuracy_score(actual, predicted), *of_scikit_learn(actual, predicted, 16, "macro")]
+        assert tuple(found) == METRICS
+        np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
+
+
+def test_scores_by_class_are_scikit_learns() -> None:
+    for actual, predicted in CASES:
+        found = by_class(confusion(actual, predicted, 16))
+        assert tuple(found) == METRICS[1:]
+        expected = of_scikit_learn(actual, predicted, 16, None)
+        np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
+
+
+def test_leading_dimensions_are_kept() -> None:
+    singles = [confusion(actual, predicted, 16) for actual, predicted in CASES[:30]]
+    together = np.array(singles).reshape(5, 2, 3, 16, 16)
+    for function, shape in ((scores, (5, 2, 3)), (by_class, (5, 2, 3, 16))):
+        for name, values in function(together).items():
+            assert values.shape == shape
+            one_by_one = np.array([function(matrix)[name] for matrix in singles])
+            np.testing.assert_array_equal(values, one_by_one.reshape(shape))
+
+
+def test_weighted_matrices_are_scored_as_repeated_tracks_would_be() -> None:
+    actual, predicted = CASES[-1]
+    weighted = scores(3.0 * confusion(actual, predicted, 16))
+    repeated = scores(confusion(np.tile(actual, 3), np.tile(predicted, 3), 16))
+    for name in METRICS:
+        assert weighted[name] == pytest.approx(repeated[name], rel=1e-12)
+
+
+def test_an_empty_matrix_scores_0() -> None:
+    assert {name: float(value) for name, value in scores(np.zeros((3, 3))).items()} == dict.fromkeys(METRICS, 0)
+
+
+def test_always_the_largest_genre_scores_what_is_published_for_medium() -> None:
+    """27.6 % accuracy, and in macro averages recall 1/16, precision a/16, F1 2a/(1 + a)/16 at an accuracy of a."""
+    actual = np.repeat(np.arange(16), MEDIUM)
+    found = scores(confusion(actual, np.zeros_like(actual), 16))
+    share = 711 / 2573
+    expected = {"accuracy": share, "precision": share / 16, "recall": 1 / 16, "f1": 2 * share / (1 + share) / 16}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-12)
+    assert [round(100 * float(found[name]), 2) for name in ("accuracy", "recall", "f1")] == [27.63, 6.25, 2.71]
+
+
+@pytest.mark.parametrize(
+    ("actual", "predicted", "says"),
+    [
+        ([0, 1], [0], r"found \(1,\) and \(2,\)"),
+        ([], [], "as many predictions as labels"),
+        ([[0, 1]], [[0, 1]], "as many predictions as labels"),
+        ([0, 3], [0, 1], "labels below 3, found 0 to 3"),
+        ([0, 1], [0, 7], "labels below 3, found 0 to 7"),
+        ([0, -1], [0, 1], "labels below 3, found -1 to 1"),
+        ([0, 1], [-1, 1], "labels below 3, found -1 to 1"),
+    ],
+)
+def test_labels_that_are_not_comparable_are_refused(actual: list[int], predicted: list[int], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        confusion(np.array(actual, dtype=int), np.array(predicted, dtype=int), 3)
+
+
+def test_deviation_is_the_samples_and_0_for_a_single_run() -> None:
+    assert deviation(np.array([0.5, 0.6, 0.7])) == pytest.approx(0.1)
+    assert deviation(np.array([0.5])) == 0

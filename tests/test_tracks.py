@@ -1,0 +1,232 @@
+"""tracks.csv: nested subsets, the official split, and every way in which such a table can be wrong."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fma_genre import InputError, params, tracks
+from real import REAL, needs_real
+
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
+SPLITS = {"training": 0, "validation": 1, "test": 2}
+Row = dict[str, Any]
+
+
+def row(track: object, split: str = "training", genre: str = "Rock", subset: str = "small", **other: Any) -> Row:
+    """A line of tracks.csv; unless said otherwise, its artist is in no other split."""
+    artist = other.get("artist", SPLITS.get(split, 9))
+    return {"track": track, "artist": artist, "split": split, "genre": genre, "subset": subset}
+
+
+ROWS = [
+    row(5, "training"),
+    row(2, "training", "Jazz", "medium"),
+    row(3, "validation", "Rock"),
+    row(7, "validation", "Jazz", "large"),
+    row(9, "test", "Rock", "medium"),
+    row(11, "test", "", "large"),
+]
+
+
+def csv(rows: list[Row], without: str = "") -> bytes:
+    """A table in the FMA's layout: three header lines, and more columns than are needed, in another order."""
+    columns = [
+        ("album", "id", "1"),
+        ("set", "split", "{split}"),
+        ("set", "subset", "{subset}"),
+        ("artist", "id", "{artist}"),
+        ("track", "genre_top", "{genre}"),
+        ("track", "title", '"one, two"'),
+    ]
+    kept = [column for column in columns if "/".join(column[:2]) != without]
+    first, second, values = (",".join(column) for column in zip(*kept, strict=True))
+    lines = [f",{first}", f",{second}", "track_id" + "," * len(kept)]
+    lines += [f"{row['track']},{values.format(**row)}" for row in rows]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def read(content: bytes) -> pd.DataFrame:
+    return tracks.read(content, "tracks.csv")
+
+
+def refusal(content: bytes) -> str:
+    with pytest.raises(InputError) as error:
+        read(content)
+    message = str(error.value)
+    assert message.startswith("tracks.csv: ")
+    assert len(message.splitlines()) == 1
+    return message
+
+
+# The real metadata. -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real_table() -> pd.DataFrame:
+    with (REAL / "metadata" / "tracks.csv").open("rb") as file:
+        return tracks.read(file.read(), "tracks.csv")
+
+
+@needs_real
+@pytest.mark.parametrize(("subset", "counts"), [("small", (45, 4, 9)), ("medium", (127, 9, 58))])
+def test_real_subsets_are_nested(real_table: pd.DataFrame, subset: str, counts: tuple[int, ...]) -> None:
+    expect = dict(zip(tracks.SPLITS, counts, strict=True))
+    selected = tracks.select(real_table, subset, "tracks.csv", expect)
+    assert len(selected) == sum(counts)
+    assert Counter(selected["split"]) == expect
+
+
+@needs_real
+def test_real_table_agrees_with_an_independent_reading(real_table: pd.DataFrame) -> None:
+    reference = pd.read_csv(REAL / "metadata" / "tracks.csv", index_col=0, header=[0, 1])
+    assert len(real_table) == 682
+    for column, name in tracks.COLUMNS.items():
+        pd.testing.assert_series_equal(real_table[name], reference[column], check_names=False, check_dtype=False)
+    selected = tracks.select(real_table, "large", "tracks.csv")
+    labelled = reference[reference["track", "genre_top"].notna()]
+    assert selected.index.tolist() == sorted(labelled.index)
+    assert len(selected) == 682 - 51
+    assert set(selected) == {"artist_id", "genre", "split"}
+    assert selected.index.dtype == selected["artist_id"].dtype == "int64"
+
+
+@needs_real
+def test_published_number_of_genres_is_in_the_parameters() -> None:
+    """The entries of medium and large say 16: the top genres of all 106,574 tracks."""
+    by_track = json.loads((REAL / "metadata" / "genre_top_by_track.json").read_text())
+    genres = {genre for genre in by_track.values() if isinstance(genre, str)}
+    assert len(by_track) == 106_574
+    assert len(genres) == 16
+    for name in ("medium", "large"):
+        assert PARAMS["datasets"][name]["expect"]["genres"] == len(genres)
+    for name, total in {"small": 8_000, "medium": 25_000, "large": 106_574}.items():
+        assert sum(PARAMS["datasets"][name]["expect"][split] for split in SPLITS) == total
+
+
+# Subsets, split and genres. ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("subset", "ids"), [("small", [3, 5]), ("medium", [2, 3, 5, 9]), ("large", [2, 3, 5, 7, 9])])
+def test_a_subset_holds_the_smaller_ones_sorted_and_labelled(subset: str, ids: list[int]) -> None:
+    selected = tracks.select(read(csv(ROWS)), subset, "tracks.csv")
+    assert selected.index.tolist() == ids
+    by_id = {row["track"]: row for row in ROWS}
+    for track, found in selected.to_dict("index").items():
+        wanted = by_id[track]
+        assert found == {"artist_id": wanted["artist"], "genre": wanted["genre"], "split": wanted["split"]}
+
+
+def test_columns_are_found_by_name_wherever_they_stand() -> None:
+    """Also where another group has a column of the same name: album/id is not artist/id."""
+    table = read(csv([row(1, artist=42)]))
+    assert table.loc[1].to_dict() == {"artist_id": 42, "genre": "Rock", "split": "training", "subset": "small"}
+
+
+def test_rows_without_a_genre_are_counted_before_they_are_dropped() -> None:
+    expect = {"training": 2, "validation": 2, "test": 2, "genres": 2}
+    assert 11 not in tracks.select(read(csv(ROWS)), "large", "tracks.csv", expect).index
+
+
+@pytest.mark.parametrize(
+    ("expect", "says"),
+    [
+        ({"training": 3}, "subset large: expected training 3, found 2"),
+        ({"training": 2, "test": 1}, "subset large: expected test 1, found 2"),
+        ({"genres": 16}, "subset large: expected genres 16, found 2"),
+    ],
+)
+def test_published_counts_that_differ_are_refused(expect: dict[str, int], says: str) -> None:
+    with pytest.raises(InputError, match=f"^archive, {says}$"):
+        tracks.select(read(csv(ROWS)), "large", "archive", expect)
+
+
+def test_a_split_that_has_no_track_at_all_counts_as_none() -> None:
+    with pytest.raises(InputError, match="subset small: expected test 1, found 0"):
+        tracks.select(read(csv(ROWS)), "small", "archive", {"test": 1})
+
+
+def test_an_artist_in_two_splits_is_refused() -> None:
+    rows = [*ROWS, row(13, "test", artist=0), row(14, "validation", artist=0)]
+    with pytest.raises(InputError, match=r"^archive: .* artist 0 in .*training.* \(1 such artists\)$") as error:
+        tracks.select(read(csv(rows)), "small", "archive")
+    assert {split for split in SPLITS if split in str(error.value)} == set(SPLITS)
+
+
+def test_an_artist_in_two_splits_does_not_matter_outside_the_subset() -> None:
+    rows = [*ROWS, row(13, "test", subset="large", artist=0)]
+    assert 13 not in tracks.select(read(csv(rows)), "medium", "archive").index
+
+
+# Wrong tables. ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["artist/id", "track/genre_top", "set/split", "set/subset"])
+def test_a_missing_column_is_named(column: str) -> None:
+    assert f"found no column {column}" in refusal(csv(ROWS, without=column))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"track_id,split\n1,training\n",
+        b"\n".join(csv(ROWS).splitlines()[:2]) + b"\n",
+        b"\n".join(csv(ROWS).splitlines()[2:]) + b"\n",
+        b"PK\x03\x04" + bytes(range(256)) * 20,
+        b"\x00" * 1000,
+        b"\xff\xfe" + "track_id,artist\n".encode("utf-16-le") * 9,
+    ],
+    ids=["empty", "blank", "one header", "only two headers", "no upper headers", "zip", "zeros", "utf-16"],
+)
+def test_what_is_no_such_table_is_refused_in_one_line(content: bytes) -> None:
+    assert "three header lines" in refusal(content)
+
+
+def test_the_index_must_be_called_track_id() -> None:
+    assert "index 'song'" in refusal(csv(ROWS).replace(b"track_id", b"song"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (row(21, "dev"), "track 21: expected split training, validation, test, found 'dev'"),
+        (row(21, ""), "track 21: expected split training, validation, test, found nan"),
+        (row(21, subset="tiny"), "track 21: expected subset small, medium, large, found 'tiny'"),
+        (row(5), "track 5 stands in it twice"),
+        (row("x"), "expected whole numbers as track_id"),
+        (row(21, artist="nobody"), "track 21: expected a whole number as artist id, found 'nobody'"),
+        (row(21, artist=""), "track 21: expected a whole number as artist id"),
+    ],
+)
+def test_a_bad_row_is_named(bad: Row, says: str) -> None:
+    assert says in refusal(csv([*ROWS, bad]))
+
+
+# What can be trained on. ------------------------------------------------------------------------------------------
+
+TRAINABLE = [row(number, split, genre) for number, (split, genre) in enumerate((s, g) for s in SPLITS for g in "ab")]
+
+
+def test_a_table_with_both_genres_in_every_split_is_trainable() -> None:
+    tracks.check_trainable(pd.DataFrame(TRAINABLE), "x")
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([row for row in TRAINABLE if row["split"] != "training"], "found none in training"),
+        ([row for row in TRAINABLE if row["split"] != "validation"], "found none in validation"),
+        ([row for row in TRAINABLE if row["split"] != "test"], "found none in test"),
+        ([row for row in TRAINABLE if row["genre"] == "a"], r"expected at least two genres, found \['a'\]"),
+        ([*TRAINABLE, row(8, "test", "c"), row(9, "validation", "d")], "training track of every genre.* c, d"),
+        ([], "found none in training"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(rows: list[Row], says: str) -> None:
+    with pytest.raises(InputError, match=f"^x: .*{says}$"):
+        tracks.check_trainable(pd.DataFrame(rows, columns=list(TRAINABLE[0])), "x")
