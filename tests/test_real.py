@@ -1,0 +1,103 @@
+"""Real recordings: the pipeline with nothing but an entry in params.yaml."""
+
+import io
+import json
+import math
+import zipfile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from project import Project, create
+from real import REAL, needs_real
+
+pytestmark = needs_real
+
+INSTRUMENTS = REAL / "instruments"
+CC_MUSIC = REAL / "cc_music"
+STAGES = ("download", "split", "spectrograms")
+SHA1 = {
+    "fma_instruments.zip": "e632ef938bfb32de1cae3f0df714242603e2c720",
+    "fma_instruments_metadata.zip": "ca48a91170ed5d8616b6bac07a59829c334911ab",
+    "fma_ccmusic.zip": "426d7a412f843c11fa87d22243bc7531d5cd5298",
+    "fma_ccmusic_metadata.zip": "1f710263ac5864b6f07bad2f2771fa384dd404f9",
+}
+
+
+def give(project: Project, name: str, folder: str, audio: str) -> None:
+    """Makes archives in `folder`, a path or a url, the data set of the project, by an entry in params.yaml."""
+    parts = {"audio": f"{audio}.zip", "metadata": f"{audio}_metadata.zip"}
+    entry = {part: {"url": f"{folder}/{file}", "sha1": SHA1[file]} for part, file in parts.items()}
+
+    def change(params: dict[str, Any]) -> None:
+        params["dataset"] = name
+        params["datasets"][name] = entry | {"subset": "medium"}
+
+    project.edit_params(change)
+
+
+@pytest.fixture(scope="module")
+def instruments(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """300 clips of single instruments, up to their spectrograms."""
+    folder = tmp_path_factory.mktemp("instruments")
+    project = create(folder / "project", folder / "home")
+    give(project, "instruments", str(INSTRUMENTS), "fma_instruments")
+    for stage in STAGES:
+        project.run("python", f"src/{stage}.py")
+    return project
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """39 clips of music, up to their spectrograms."""
+    folder = tmp_path_factory.mktemp("music")
+    project = create(folder / "project", folder / "home")
+    give(project, "cc_music", CC_MUSIC.as_uri(), "fma_ccmusic")
+    for stage in STAGES:
+        project.run("python", f"src/{stage}.py")
+    return project
+
+
+def read_json(project: Project, name: str) -> dict[str, Any]:
+    return json.loads((project.path / "metrics" / name).read_text())
+
+
+def test_the_split_of_instruments(instruments: Project) -> None:
+    tracks = pd.read_csv(instruments.path / "data/tracks.csv")
+    assert tracks["split"].value_counts().to_dict() == {"training": 210, "validation": 30, "test": 60}
+    assert tracks["genre"].nunique() == 10
+    assert (tracks.groupby("genre").size() == 30).all()
+
+
+def test_every_clip_of_instruments_is_used(instruments: Project) -> None:
+    dataset = read_json(instruments, "dataset.json")
+    assert dataset["used"] == {"training": 210, "validation": 30, "test": 60}
+    assert dataset["unreadable"] == {"training": 0, "validation": 0, "test": 0}
+    assert sum(dataset["cut"].values()) == 0  # the longest lasts 26 s
+    index = pd.read_csv(instruments.path / "data/spectrograms/index.csv")
+    assert sum(dataset["padded"].values()) == (index["frames"] < 128).sum() > 0
+
+
+@pytest.mark.parametrize("row", [0, 77, 150, 299])
+def test_a_row_is_as_long_as_its_clip(instruments: Project, row: int) -> None:
+    line = pd.read_csv(instruments.path / "data/spectrograms/index.csv").loc[row]
+    with zipfile.ZipFile(INSTRUMENTS / "fma_instruments.zip") as archive:
+        (member,) = (name for name in archive.namelist() if name.endswith(f"/{line['track_id']:06d}.mp3"))
+        info = soundfile.info(io.BytesIO(archive.read(member)))
+    assert line["frames"] == 1 + math.ceil(info.frames * 22050 / info.samplerate) // 512
+    for representation in ("mel", "stft"):
+        levels = np.load(instruments.path / f"data/spectrograms/{representation}.npy", mmap_mode="r")[line["row"]]
+        assert levels[: line["frames"]].max() == 255  # the clip's maximum
+        assert not levels[line["frames"] :].any()
+
+
+def test_every_clip_of_music_is_used(music: Project) -> None:
+    dataset = read_json(music, "dataset.json")
+    assert sum(dataset["used"].values()) == 39
+    assert sum(dataset["unreadable"].values()) == 0
+    index = pd.read_csv(music.path / "data/spectrograms/index.csv")
+    assert len(index) == 39
+    assert index["frames"].between(1285, 1292).all()  # of 30 s
