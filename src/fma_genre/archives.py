@@ -101,7 +101,10 @@ def of_data_set(name: str, entry: Mapping[str, Any], part: str, root: Path) -> A
 
 def check_receipt(archive: Archive, receipt: Path, part: str) -> None:
     """Raises InputError unless the archive is the one that the stage download wrote down."""
-    expected = _read_json(receipt).get(part, {}).get("sha1")
+    try:
+        expected = json.loads(receipt.read_bytes())[part]["sha1"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{receipt}: expected what the stage download writes, found {error!r}") from error
     if archive.sha1 != expected:
         raise InputError(
             f"{archive.name}: expected sha1 {expected} as in {receipt}, found {archive.sha1}:"
