@@ -627,9 +627,10 @@ def test_a_member_is_found_in_whatever_folder(tmp_path: Path) -> None:
                 zips.read_member(archive, name)
 
 
-def test_a_damaged_member_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_is_refused(tmp_path: Path, method: int) -> None:
     path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
+    with zipfile.ZipFile(path, "w", method) as new:
         new.writestr("tracks.csv", "a,b\n" * 1000)
     content = bytearray(path.read_bytes())
     content[60] ^= 255

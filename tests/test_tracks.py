@@ -230,3 +230,9 @@ def test_a_table_with_both_genres_in_every_split_is_trainable() -> None:
 def test_what_cannot_be_trained_on_is_refused(rows: list[Row], says: str) -> None:
     with pytest.raises(InputError, match=f"^x: .*{says}$"):
         tracks.check_trainable(pd.DataFrame(rows, columns=list(TRAINABLE[0])), "x")
+
+
+@pytest.mark.parametrize("genre", ["1980", "007", "True", "None", "NA"])
+def test_a_genre_is_text_whatever_it_looks_like(genre: str) -> None:
+    rows = [row(1, "training", genre), row(2, "test", genre)]
+    assert read(csv(rows))["genre"].tolist() == [genre, genre]

@@ -11,7 +11,7 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from fma_genre import models, params, svm, training
+from fma_genre import InputError, models, params, svm, training
 from fma_genre.device import make_deterministic
 from fma_genre.inference import predict
 from fma_genre.segments import Clips
@@ -224,3 +224,10 @@ def test_svm_chooses_c_on_validation_and_of_equals_the_smallest() -> None:
     equal = [c for c in sorted(candidates) if (reference(training_set, *alone[:1], c) == alone[1]).all()]
     of_equals = svm.fit(training_set, alone, candidates)
     np.testing.assert_array_equal(of_equals.weights, svm.fit(training_set, alone, equal[:1]).weights)
+
+
+def test_a_loss_that_diverges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.5, float("nan")])
+    monkeypatch.setattr(training, "_train_epoch", lambda *_: next(losses))
+    with pytest.raises(InputError, match=r"loss of seed 0 is nan in epoch 2, with lr 0\.001"):
+        run("linear", synthetic([0, 1], bins=4))
