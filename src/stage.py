@@ -1,18 +1,23 @@
 """How every stage runs: parameters checked first, once at a time in a checkout, what is wrong said in one line."""
 
+import hashlib
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from fma_genre import InputError, params
+from fma_genre.files import remove
 
 # Relative paths in params.yaml hold from here: DVC names the checkout when a temporary copy of it runs.
 ROOT = Path(os.environ.get("DVC_ROOT", "."))
 WORK = Path("data/work")  # unfinished work, ignored by git and DVC
+FINISHED = "finished"  # a file in a folder of work that is not
 
 
 def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
@@ -23,6 +28,9 @@ def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(WORK / f"{name}.lock", timeout=0):
+            for marker in WORK.glob(f"*/*/{FINISHED}"):
+                if marker.parts[-3] != name:  # another stage runs: DVC has the outputs of that one
+                    remove(marker.parent.parent)
             main(params.load())
     except Timeout:
         sys.exit(f"{name}: already running in {Path.cwd()}; wait for it or stop it")
@@ -41,6 +49,36 @@ def run_for_model(name: str, main: Callable[[dict[str, Any], str], None]) -> Non
     if len(sys.argv) != 2 or "/" in sys.argv[1]:
         sys.exit(f"usage: python src/{name}.py MODEL")
     run(f"{name}@{sys.argv[1]}", lambda params: main(params, _model(params, sys.argv[1])))
+
+
+@contextmanager
+def work(name: str, inputs: object) -> Iterator[Path]:
+    """A folder for a stage's unfinished work, `data/work/<name>/<fingerprint>`, with what a stopped run left in it.
+
+    The fingerprint is that of the inputs (anything that JSON can hold), of the code and of the installed packages:
+    other work is removed. When the block has ended well, the folder stays until another stage runs: DVC still has
+    to read the outputs, and would delete them if it were stopped before it has.
+    """
+    described = json.dumps([inputs, _code(), _packages()], sort_keys=True)
+    folder = WORK / name / hashlib.sha256(described.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    for other in folder.parent.iterdir():
+        if other != folder:
+            remove(other)
+    yield folder
+    (folder / FINISHED).touch()
+
+
+def _code() -> list[str]:
+    """Hashes of the project's modules that are loaded."""
+    source = Path(__file__).resolve().parent
+    loaded = (getattr(module, "__file__", None) for module in sys.modules.values())
+    files = {Path(file).resolve() for file in loaded if file}
+    return sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_relative_to(source))
+
+
+def _packages() -> list[str]:
+    return sorted(path.name for folder in sys.path for path in Path(folder).glob("*.dist-info"))
 
 
 def _model(params: dict[str, Any], name: str) -> str:

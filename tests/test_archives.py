@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 import types
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from fma_genre import InputError, archives, zips
+from fma_genre import InputError, archives
 from fma_genre.archives import Archive, obtain, obtain_demo
 
 CONTENT = random.Random(0).randbytes(1 << 22)
@@ -594,46 +593,3 @@ def test_a_demo_that_fails_leaves_nothing(tmp_path: Path, built: list[int]) -> N
     with pytest.raises(InputError, match="no luck"):
         obtain_demo({"seed": 13}, tmp_path)
     assert [path.name for path in tmp_path.glob("demo/*")] == ["0000000d.lock"]
-
-
-# --- zip --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06" + b"\xff" * 18, None])
-def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "a.zip"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=f"^{re.escape(str(path))} is not a zip archive"):
-        zips.open_zip(path)
-
-
-def test_a_member_is_found_in_whatever_folder(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as new:
-        for name in (
-            "fma_metadata/raw_tracks.csv",
-            "fma_metadata/tracks.csv",
-            "top.csv",
-            "a/two.csv",
-            "b/two.csv",
-        ):
-            new.writestr(name, name)
-    with zips.open_zip(path) as archive:
-        assert zips.read_member(archive, "tracks.csv") == b"fma_metadata/tracks.csv"
-        assert zips.read_member(archive, "top.csv") == b"top.csv"
-        for name, found in (("csv", 0), ("absent.csv", 0), ("two.csv", 2)):
-            with pytest.raises(InputError, match=f"a.zip: expected one {name} in it, found {found}"):
-                zips.read_member(archive, name)
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
-def test_a_damaged_member_is_refused(tmp_path: Path, method: int) -> None:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", method) as new:
-        new.writestr("tracks.csv", "a,b\n" * 1000)
-    content = bytearray(path.read_bytes())
-    content[60] ^= 255
-    path.write_bytes(content)
-    with zips.open_zip(path) as archive, pytest.raises(InputError, match=r"a\.zip: cannot read tracks\.csv: "):
-        zips.read_member(archive, "tracks.csv")

@@ -3,8 +3,9 @@
 Follows ``librosa.load``: channels are averaged, then resampled with soxr's HQ filter, so that the two agree.
 """
 
-import io
+import functools
 import math
+import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,21 +31,38 @@ def load(data: bytes, rate: int, seconds: float) -> Clip:
     Raises:
         UnreadableClipError: it does not open, breaks off with an error, is empty, or is not finite.
     """
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            wanted = int(seconds * file.samplerate)
-            channels = file.read(wanted, dtype="float32", always_2d=True)  # (samples, channels)
-            cut = len(channels) == wanted and len(file.read(1)) > 0
-            original_rate = file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise UnreadableClipError(error.error_string) from error
-    if not len(channels):
-        raise UnreadableClipError("no samples in it")
-    mono = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1)
-    samples = resample(mono, original_rate, rate)
-    if not np.abs(samples).max() < LOUDEST:  # nor is NaN
+    channels, original_rate, cut = decode(data, seconds)
+    samples = resample(mix(channels), original_rate, rate)
+    if not max(samples.max(), -samples.min()) < LOUDEST:  # nor is NaN
         raise UnreadableClipError("samples that are not finite")
     return Clip(samples, cut)
+
+
+def decode(data: bytes, seconds: float) -> tuple[np.ndarray, int, bool]:
+    """The first `seconds`, (samples, channels) float32, their rate in Hz, and whether the file goes on after them.
+
+    Raises:
+        UnreadableClipError: it does not open, breaks off with an error, or is empty.
+    """
+    with tempfile.TemporaryFile() as copy:  # libsndfile reads it without a call into Python for every frame
+        copy.write(data)
+        copy.seek(0)
+        try:
+            with soundfile.SoundFile(copy.fileno(), closefd=False) as file:
+                wanted = int(seconds * file.samplerate)
+                channels = file.read(wanted, dtype="float32", always_2d=True)
+                cut = len(channels) == wanted and len(file.read(1)) > 0
+                rate = file.samplerate
+        except soundfile.LibsndfileError as error:
+            raise UnreadableClipError(error.error_string) from error
+    if not len(channels):
+        raise UnreadableClipError("no samples in it")
+    return channels, rate, cut
+
+
+def mix(channels: np.ndarray) -> np.ndarray:
+    """Mean of the channels, (samples, channels) to (samples,). `mean` over so short an axis takes 20 times as long."""
+    return functools.reduce(np.add, channels.T) / np.float32(channels.shape[1])
 
 
 def resample(samples: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
@@ -52,5 +70,6 @@ def resample(samples: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
     if original_rate == rate:
         return samples
     length = math.ceil(len(samples) * rate / original_rate)
-    resampled = soxr.resample(samples, original_rate, rate, quality="HQ")[:length]
-    return np.pad(resampled, (0, length - len(resampled)))
+    resampled = soxr.resample(samples, original_rate, rate, quality="HQ")
+    missing = length - len(resampled)
+    return np.pad(resampled, (0, missing)) if missing > 0 else resampled[:length]

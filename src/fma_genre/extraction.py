@@ -1,86 +1,142 @@
 """From the audio archive to stored spectrograms: every clip once, on all cores, without unpacking the archive.
 
-Each worker opens the archive and the arrays once, reads a clip's member, decodes it in memory and writes its rows.
+A worker reads a clip's member, decodes it in memory, writes its rows, and then writes down that it has. So whoever
+begins again on the same folder only does what is missing, and no array is sent between processes.
 """
 
 import functools
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from tqdm import tqdm
 
-from fma_genre import InputError, audio, store
+from fma_genre import InputError, audio, store, zips
+from fma_genre.files import whole
 from fma_genre.spectrogram import bins, frame_count, mel_filters, quantise, spectrogram
-from fma_genre.zips import DAMAGED
 
 REPRESENTATIONS = ("mel", "stft")
+OUTCOME = np.dtype(  # what became of a clip
+    [
+        ("done", "?"),
+        ("frames", "<i4"),  # filled by it; 0 if it is unreadable
+        ("cut", "?"),  # it went on after the requested seconds
+        ("check", "<u4"),  # CRC-32 of its rows
+        ("unreadable", "S118"),  # why
+    ]
+)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a clip."""
-
-    frames: int  # filled by it; 0 if it is unreadable
-    cut: bool = False  # it went on after the requested seconds
-    unreadable: str = ""  # why
-
-
-def members(archive: zipfile.ZipFile) -> dict[int, str]:
+def members(archive: zipfile.ZipFile) -> dict[int, zipfile.ZipInfo]:
     """Clips in an archive of FMA's layout: track id to member, e.g. 2 to fma_small/000/000002.mp3."""
-    names = (name for name in archive.namelist() if name.endswith(".mp3"))
-    return {int(Path(name).stem): name for name in names if Path(name).stem.isdecimal()}
+    names = (member for member in archive.infolist() if member.filename.endswith(".mp3"))
+    return {int(stem): member for member in names if (stem := Path(member.filename).stem).isdecimal()}
 
 
-def extract(archive: Path, clips: Sequence[str], settings: Mapping[str, Any], folder: Path) -> Iterator[Outcome]:
-    """Fills `folder`/{mel,stft}.npy, a row for each member of `clips`; yields what became of each, in order.
+def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], settings: Mapping[str, Any], folder: Path) -> np.ndarray:
+    """Fills `folder`/{mel,stft}.npy, a row for each member of `clips`; takes up what an earlier call began there.
 
     Args:
-        settings: `spectrograms` of params.yaml.
+        settings: `spectrograms` of params.yaml; with another `workers` or `backend` the result is the same.
+
+    Returns:
+        (clips,) OUTCOME
 
     Raises:
-        InputError: there are more mel bands than n_fft can tell apart.
+        InputError: there are more mel bands than n_fft can tell apart, or the back end is not installed.
     """
-    filters = mel_filters(settings["sample_rate"], **settings["mel"])
-    empty = int((filters.max(axis=0) == 0).sum())
-    if empty:
-        raise InputError(f"spectrograms.mel: expected bands that n_fft can tell apart, found {empty} without a bin")
-    np.save(folder / "filters.npy", filters)
-    frames = frame_count(settings["seconds"], settings["sample_rate"], settings["hop"])
-    for name in REPRESENTATIONS:
-        store.create(folder / f"{name}.npy", len(clips), frames, bins(settings[name]))
-    jobs = min(settings["workers"] or cpu_count(), len(clips))
+    archive, folder = archive.resolve(), folder.resolve()  # workers may run elsewhere
+    _prepare(len(clips), settings, folder)
     work = delayed(_extract_clip)
-    tasks = (work(archive, member, row, settings, folder) for row, member in enumerate(clips))
-    yield from Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(tasks)
+    progress = tqdm(clips, unit="clip", disable=None)
+    tasks = (work(archive, member, row, settings, folder) for row, member in enumerate(progress))
+    with _engine(settings["backend"]):
+        jobs = min(settings["workers"] or cpu_count(), len(clips)) if settings["backend"] == "loky" else -1
+        Parallel(n_jobs=jobs, batch_size=1)(tasks)
+    return np.array(store.rows(folder / "outcomes.npy"))
 
 
-def _extract_clip(archive: Path, member: str, row: int, settings: Mapping[str, Any], folder: Path) -> Outcome:
+def _prepare(clips: int, settings: Mapping[str, Any], folder: Path) -> None:
+    """The files that workers read and fill, unless an earlier call has made them."""
+    frames = frame_count(settings["seconds"], settings["sample_rate"], settings["hop"])
+    shapes = {name: (clips, frames, bins(settings[name])) for name in REPRESENTATIONS}
+    files = {f"{name}.npy": (shape, np.dtype(np.uint8)) for name, shape in shapes.items()}
+    for name, (shape, dtype) in (files | {"outcomes.npy": ((clips,), OUTCOME)}).items():
+        if not (folder / name).exists():
+            store.create(folder / name, shape, dtype)
+    if not (folder / "filters.npy").exists():
+        filters = mel_filters(settings["sample_rate"], **settings["mel"])
+        empty = int((filters.max(axis=0) == 0).sum())
+        if empty:
+            raise InputError(f"spectrograms.mel: expected bands that n_fft can tell apart, found {empty} without a bin")
+        with whole(folder / "filters.npy") as part, part.open("wb") as file:
+            np.save(file, filters)
+
+
+@contextmanager
+def _engine(backend: str) -> Iterator[None]:
+    """joblib's back end: processes here (loky), or the Dask or Ray cluster that the environment names."""
     try:
-        clip = audio.load(_open(archive).read(member), settings["sample_rate"], settings["seconds"])
-    except (audio.UnreadableClipError, *DAMAGED) as error:
+        if backend == "dask":
+            from distributed import Client
+
+            with Client(), parallel_config("dask"):
+                yield
+            return
+        if backend == "ray":
+            from ray.util.joblib import register_ray
+
+            register_ray()
+    except ImportError as error:
+        raise InputError(f"spectrograms.backend: {backend} is not installed: pip install '.[{backend}]'") from error
+    with parallel_config(backend):
+        yield
+
+
+def _extract_clip(archive: Path, member: zipfile.ZipInfo, row: int, settings: Mapping[str, Any], folder: Path) -> None:
+    if _is_done(row, folder):
+        return
+    frames, cut, check, unreadable = 0, False, 0, ""
+    try:
+        clip = audio.load(zips.read(archive, member), settings["sample_rate"], settings["seconds"])
+    except (audio.UnreadableClipError, *zips.DAMAGED) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the clip's
-        return Outcome(0, unreadable=" ".join(str(error).split()))
-    frames = 0
-    for name in REPRESENTATIONS:
-        filters = _rows(folder / "filters.npy", "c") if name == "mel" else None
-        floor, n_fft = settings["floor_db"], settings[name]["n_fft"]
-        levels = spectrogram(clip.samples, settings["hop"], floor, n_fft, filters)
-        rows = _rows(folder / f"{name}.npy", "r+")
-        frames = min(len(levels), rows.shape[1])
-        rows[row, :frames] = quantise(levels[:frames], floor)
-    return Outcome(frames, clip.cut)
+        unreadable = " ".join(str(error).split()) or type(error).__name__
+    else:
+        cut = clip.cut
+        for name in REPRESENTATIONS:
+            levels = _levels(clip.samples, name, settings, folder)
+            store.write(folder / f"{name}.npy", row, levels)
+            frames, check = len(levels), zlib.crc32(levels.data, check)
+    reason = unreadable.encode("ascii", "backslashreplace")
+    store.write(folder / "outcomes.npy", row, np.array([(True, frames, cut, check, reason)], OUTCOME))
+
+
+def _levels(samples: np.ndarray, name: str, settings: Mapping[str, Any], folder: Path) -> np.ndarray:
+    """(samples,) to the representation `name` in 8 bits, (frames, bins)."""
+    filters = _filters(folder / "filters.npy") if name == "mel" else None
+    floor, frames = settings["floor_db"], frame_count(settings["seconds"], settings["sample_rate"], settings["hop"])
+    levels = spectrogram(samples, settings["hop"], floor, settings[name]["n_fft"], filters)
+    return quantise(levels[:frames], floor)
 
 
 @functools.lru_cache(maxsize=1)
-def _open(archive: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(archive)
+def _filters(path: Path) -> np.ndarray:
+    return np.load(path)
 
 
-@functools.lru_cache(maxsize=4)
-def _rows(path: Path, mode: str) -> np.ndarray:
-    return store.rows(path, mode)
+def _is_done(row: int, folder: Path) -> bool:
+    """Whether an earlier run has written the clip's rows, and they are what it wrote: a machine may have died."""
+    outcome = store.read(folder / "outcomes.npy", row)
+    if not outcome["done"]:
+        return False
+    check = 0
+    for name in REPRESENTATIONS:
+        check = zlib.crc32(store.read(folder / f"{name}.npy", row)[: outcome["frames"]].data, check)
+    return check == outcome["check"]

@@ -21,15 +21,13 @@ def whole(path: Path) -> Iterator[Path]:
         remove(part)
 
 
-@contextmanager
-def scratch(path: Path) -> Iterator[Path]:
-    """An empty folder for unfinished work, removed at the end."""
-    remove(path)
-    path.mkdir(parents=True)
-    try:
-        yield path
-    finally:
-        remove(path)
+def link(source: Path, target: Path) -> None:
+    """Gives the file `source` a second name; where the file system has no hard links, copies it."""
+    with whole(target) as part:
+        try:
+            part.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def remove(path: Path) -> None:

@@ -207,6 +207,7 @@ SPECTROGRAMS = {
     "floor_db": number(20, 120),
     "segment_frames": integer(2, 2**16),
     "workers": integer(0),
+    "backend": one_of("loky", "dask", "ray"),
     "mel": group({"n_fft": integer(16, 2**16), "bands": integer(2, 2**12)}),
     "stft": group({"n_fft": integer(16, 2**16)}),
 }

@@ -3,6 +3,9 @@
 Conventions follow librosa: a periodic Hann window, frames centred on multiples of the hop with zeros beyond
 the ends, Slaney's mel filters, power in dB. A representation is `(frames, bins)`; `n` samples have
 `1 + n // hop` frames.
+
+STFT bins are transformed in float64, as librosa does: in float32 those 100 dB under the maximum are off by up to
+0.04 dB on music. Mel bands sum many bins: in float32 they are off by up to 0.004 dB, and cost half the time.
 """
 
 import warnings
@@ -13,18 +16,41 @@ import scipy.fft
 
 SILENCE = 1e-10  # power; librosa's `amin`: a clip that never exceeds it is silent
 LEVELS = 255  # stored values are 0 (the floor) … 255 (the clip's maximum)
+BLOCK = 64  # frames transformed at a time: what they need stays in the processor's cache
+GROUP = 16  # mel bands computed at a time: only from the bins that they have in common, most weights are 0
 
 
-def power_spectrum(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
+def power_spectrum(samples: np.ndarray, n_fft: int, hop: int, filters: np.ndarray | None = None) -> np.ndarray:
     """Squared magnitude of the STFT: (samples,) float32 to (frames, n_fft // 2 + 1) float32.
 
-    Transformed in float64, as librosa does: in float32, levels 100 dB under the maximum are off by 0.03 dB.
+    With mel `filters` (n_fft // 2 + 1, bands), their sums: (frames, bands) float32.
     """
-    window = np.hanning(n_fft + 1)[:-1]  # periodic
+    window = np.hanning(n_fft + 1)[:-1].astype(np.float64 if filters is None else np.float32)  # periodic
     padded = np.pad(samples, n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]  # (frames, n_fft)
-    spectrum = scipy.fft.rfft(frames * window, axis=1)
-    return (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+    groups = [] if filters is None else _groups(filters)
+    power = np.empty((len(frames), n_fft // 2 + 1 if filters is None else filters.shape[1]), np.float32)
+    for start in range(0, len(frames), BLOCK):
+        block = slice(start, start + BLOCK)
+        spectrum = scipy.fft.rfft(frames[block] * window, axis=1)
+        squared = spectrum.real**2 + spectrum.imag**2
+        if filters is None:
+            power[block] = squared
+        for bins, bands, weights in groups:
+            np.matmul(squared[:, bins], weights, out=power[block, bands])
+    return power
+
+
+def _groups(filters: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+    """Neighbouring filters with the bins where any of them is not 0: bins, bands, weights (bins, bands)."""
+    groups = []
+    starts = range(0, filters.shape[1], GROUP)
+    used = np.logical_or.reduceat(filters, starts, axis=1)  # (bins, groups)
+    for first, column in zip(starts, used.T, strict=True):
+        bands = slice(first, first + GROUP)
+        bins = slice(column.argmax(), len(column) - column[::-1].argmax())
+        groups.append((bins, bands, np.ascontiguousarray(filters[bins, bands])))
+    return groups
 
 
 def mel_filters(rate: int, n_fft: int, bands: int) -> np.ndarray:
@@ -40,12 +66,18 @@ def decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
     peak = power.max()
     if peak <= SILENCE:
         return np.full_like(power, -floor_db)
-    return 10 * np.log10(np.maximum(power / peak, 10 ** (-floor_db / 10), dtype=np.float32))
+    levels = power / peak
+    np.maximum(levels, 10 ** (-floor_db / 10), out=levels)
+    np.log(levels, out=levels)  # log10 is slow where NumPy has not vectorised it
+    levels *= 10 / np.log(10)
+    return levels
 
 
 def quantise(levels: np.ndarray, floor_db: float) -> np.ndarray:
     """dB in [−`floor_db`, 0] to 8 bits, in steps of `floor_db` / 255."""
-    return np.rint((levels / floor_db + 1) * LEVELS).astype(np.uint8)
+    stored = levels * (LEVELS / floor_db)
+    stored += LEVELS
+    return np.rint(stored, out=stored).astype(np.uint8)
 
 
 def dequantise(stored: np.ndarray, floor_db: float) -> np.ndarray:
@@ -66,5 +98,5 @@ def spectrogram(
     samples: np.ndarray, hop: int, floor_db: float, n_fft: int, filters: np.ndarray | None = None
 ) -> np.ndarray:
     """(samples,) to (frames, bins) in dB: mel bands with `filters`, else STFT bins without the 0 Hz one."""
-    power = power_spectrum(samples, n_fft, hop)
-    return decibels(power[:, 1:] if filters is None else power @ filters, floor_db)
+    power = power_spectrum(samples, n_fft, hop, filters)
+    return decibels(power[:, 1:] if filters is None else power, floor_db)

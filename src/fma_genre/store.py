@@ -4,26 +4,55 @@ The index has a line for every usable track: its `row` in the arrays, `track_id`
 and `frames`, how many of the row's frames its clip fills (what follows them is 0).
 """
 
+import math
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
+from numpy.lib import format as npy
+from numpy.typing import DTypeLike
+
+from fma_genre.files import whole, write_text
 
 COLUMNS = ["row", "track_id", "artist_id", "genre", "split", "frames"]
 
 
-def create(path: Path, tracks: int, frames: int, bins: int) -> None:
-    """A file of zeros that workers open with `rows` and fill."""
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(tracks, frames, bins)).flush()
+def create(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
+    """A file of zeros that takes up no disk until `write` fills its rows."""
+    with whole(path) as part:
+        npy.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
 
 
-def rows(path: Path, mode: str = "c") -> np.ndarray:
-    """The memory-mapped array; `c` reads it (a write would stay in memory), `r+` writes to the file."""
-    return np.lib.format.open_memmap(path, mode=mode)
+def rows(path: Path) -> np.ndarray:
+    """The memory-mapped array, to be read: a write would stay in memory."""
+    return npy.open_memmap(path, mode="c")
+
+
+def read(path: Path, row: int) -> np.ndarray:
+    with path.open("rb") as file:
+        shape, dtype = _seek(file, row)
+        return np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
+
+def write(path: Path, row: int, values: np.ndarray) -> None:
+    """Fills the beginning of a row with contiguous `values`. Unlike a memory map, a full disk is an OSError."""
+    with path.open("r+b") as file:
+        _seek(file, row)
+        file.write(values.data)
+
+
+def _seek(file: BinaryIO, row: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Goes to the beginning of a row; its shape and type."""
+    npy.read_magic(file)
+    (_, *shape), _, dtype = npy.read_array_header_1_0(file)
+    file.seek(row * math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
+    return tuple(shape), dtype
 
 
 def write_index(path: Path, index: pd.DataFrame) -> None:
-    index[COLUMNS].to_csv(path, index=False, lineterminator="\n")
+    write_text(path, index[COLUMNS].to_csv(index=False, lineterminator="\n"))
 
 
 def read_index(path: Path) -> pd.DataFrame:

@@ -1,6 +1,10 @@
 """Reading members straight out of a zip archive, whatever is wrong with it."""
 
+import functools
+import io
 import lzma
+import struct
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -8,7 +12,11 @@ from pathlib import Path
 from fma_genre import InputError
 
 # What reading a member of a damaged, encrypted or exotic archive raises.
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, NotImplementedError)
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError,
+    OSError, EOFError, RuntimeError, NotImplementedError,
+)  # fmt: skip
+LOCAL_HEADER = 30  # bytes before a member's name; the last four are the lengths of name and extra field
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -28,3 +36,41 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         return archive.read(found[0])
     except DAMAGED as error:
         raise InputError(f"{archive.filename}: cannot read {found[0]}: {error}") from error
+
+
+def read(path: Path, member: zipfile.ZipInfo) -> bytes:
+    """A member's bytes: with bzip2, a fifth faster than `zipfile`, and without reading the archive's directory.
+
+    Only what has the right checksum is taken; all else is left to `zipfile`, which raises one of DAMAGED.
+    """
+    if member.compress_type == zipfile.ZIP_BZIP2:
+        content = _read_bzip2(path, member)
+        if len(content) == member.file_size and zlib.crc32(content) == member.CRC:
+            return content
+    return _open(path).read(member)
+
+
+def _read_bzip2(path: Path, member: zipfile.ZipInfo) -> bytes:
+    """At most one byte more than the member should have; nothing if it cannot be read."""
+    import rapidgzip  # late: only who reads clips needs it
+
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        header = file.read(LOCAL_HEADER)
+        if len(header) < LOCAL_HEADER:
+            return b""
+        file.seek(sum(struct.unpack("<HH", header[-4:])), io.SEEK_CUR)
+        compressed = file.read(member.compress_size)
+    with tempfile.TemporaryFile() as file:  # rapidgzip never lets go of a Python object such as BytesIO
+        file.write(compressed)
+        file.seek(0)
+        try:
+            with rapidgzip.IndexedBzip2File(file.fileno(), parallelization=1) as stream:
+                return stream.read(member.file_size + 1)
+        except (RuntimeError, ValueError):
+            return b""
+
+
+@functools.lru_cache(maxsize=1)
+def _open(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
