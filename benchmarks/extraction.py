@@ -1,0 +1,270 @@
+"""How long extraction takes, and how much memory, beside the least that anyone needs and the common recipe.
+
+    python benchmarks/extraction.py [--archive ZIP] [--clips 320] [--memory 300 3000] [--output FILE.json]
+
+floor   zipfile's bzip2 and soundfile's MP3 decoding, nothing kept: who starts from the archive cannot do without
+recipe  unzip, librosa.load, librosa's mel spectrogram and STFT in dB, one .npy file each a clip
+ours    what the stage `spectrograms` runs: both representations, resampled, quantised and written
+
+The three take turns on the same clips with the same number of processes, a thread each; figures are medians over the
+turns. The clips are those of the archive, by default one that is built for this from real music, if there is any in
+FMA_REAL, or from the demo.
+"""
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+import argparse
+import functools
+import io
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+from joblib import cpu_count
+
+import references
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from fma_genre import archives, audio, extraction, params, spectrogram, store, zips
+
+REAL = Path(os.environ.get("FMA_REAL", ROOT.parent / "shared" / "real"))
+SETTINGS = params.load(ROOT / "params.yaml")["spectrograms"] | {"backend": "loky"}
+TURN = 10  # clips
+DISTINCT = 39  # clips of real music that there are
+WORKERS = 2  # whose memory is measured
+
+Clips = Sequence[zipfile.ZipInfo]
+
+
+def main() -> None:
+    arguments = parse(sys.argv[1:])
+    if arguments.child:
+        extract(arguments.archive, repeated(clips_of(arguments.archive), arguments.clips), WORKERS, arguments.child)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive = arguments.archive or build(Path(folder) / "clips.zip", arguments.clips)
+        available = clips_of(archive)
+        clips = repeated(available, arguments.clips)
+        report = {
+            "machine": machine(),
+            "archive": {"clips": len(available), "bytes a clip": archive.stat().st_size // len(available)},
+            "milliseconds a clip": turns(archive, clips, Path(folder)),
+            "breakdown of one process": breakdown(archive, clips[:DISTINCT], Path(folder)),
+            "largest difference from librosa in dB": parity(archive, clips[:DISTINCT]),
+            "anonymous memory in MB": {
+                f"{count} clips": memory(archive, count, Path(folder) / "memory") for count in arguments.memory
+            },
+        }
+    print(table(report))
+    if arguments.output:
+        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archive", type=Path, help="a zip in the FMA's layout")
+    parser.add_argument("--clips", type=int, default=32 * TURN, help="how many to extract (default %(default)s)")
+    parser.add_argument(
+        "--memory", type=int, nargs="*", default=[300, 3000], help="numbers of clips to measure it with"
+    )
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)  # extract into this folder, measured from outside
+    return parser.parse_args(arguments)
+
+
+# The clips. -------------------------------------------------------------------------------------------------------
+
+
+def build(path: Path, count: int) -> Path:
+    """An archive in the FMA's layout of `count` clips, taken in turn from real music or from the demo."""
+    source = REAL / "cc_music" / "fma_ccmusic.zip"
+    if not source.exists():
+        demo = params.load(ROOT / "params.yaml")["datasets"]["demo"]
+        source = archives.of_data_set("demo", demo, "audio", ROOT).path
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
+        for track, member in enumerate(repeated(list(extraction.members(old).values()), count)):
+            new.writestr(f"fma/{track // 1000:03d}/{track:06d}.mp3", old.read(member))
+    return path
+
+
+def clips_of(archive: Path) -> Clips:
+    with zips.open_zip(archive) as opened:
+        return list(extraction.members(opened).values())
+
+
+def repeated(clips: Clips, count: int) -> Clips:
+    return [clips[number % len(clips)] for number in range(count)]
+
+
+def extract(archive: Path, clips: Clips, processes: int, folder: Path) -> None:
+    extraction.extract(archive, clips, SETTINGS | {"workers": processes}, folder)
+
+
+# What is measured. ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def empty(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def turns(archive: Path, clips: Clips, folder: Path) -> dict[str, Any]:
+    """Medians of milliseconds a clip, and of the ratios within a turn."""
+    contenders: dict[str, Callable[..., None]] = {
+        "floor": references.floor,
+        "recipe": functools.partial(references.recipe, settings=SETTINGS),
+        "ours": extract,
+    }
+    groups = [clips[start : start + TURN] for start in range(0, len(clips), TURN)]
+    times: dict[tuple[str, int], list[float]] = {(name, n): [] for n in (1, 2) for name in contenders}
+    for number, group in enumerate([groups[0], *groups]):  # the first time to warm up
+        order = list(times)
+        for name, processes in order[number % len(order) :] + order[: number % len(order)]:
+            with empty(folder / "turn") as work:
+                start = time.perf_counter()
+                contenders[name](archive, group, processes, work)
+                seconds = time.perf_counter() - start
+            if number:
+                times[name, processes].append(seconds / len(group) * 1e3)
+    arrays = {key: np.array(values) for key, values in times.items()}
+    result: dict[str, Any] = {}
+    for processes in (1, 2):
+        row: dict[str, float] = {name: median(arrays[name, processes]) for name in contenders}
+        row["ours / floor"] = median(arrays["ours", processes] / arrays["floor", processes])
+        row["ours / recipe"] = median(arrays["ours", processes] / arrays["recipe", processes])
+        result[f"{processes} process{'es' * (processes > 1)}"] = row
+    scaling = {name: arrays[name, 1] / arrays[name, 2] for name in contenders}
+    result["1 → 2 processes"] = {
+        **{name: median(values) for name, values in scaling.items()},
+        "ours / floor": median(scaling["ours"] / scaling["floor"]),
+    }
+    return result
+
+
+def median(values: np.ndarray | list[float]) -> float:
+    return round(float(np.median(values)), 3)
+
+
+def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
+    """Medians over the clips of the milliseconds of each step, in the order in which a worker takes them."""
+    steps: dict[str, list[float]] = {}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        steps.setdefault(step, []).append((time.perf_counter() - start) * 1e3)
+
+    rate, hop, floor_db, stft, mel = (SETTINGS[key] for key in ("sample_rate", "hop", "floor_db", "stft", "mel"))
+    filters = spectrogram.mel_filters(rate, **mel)
+    frames = spectrogram.frame_count(SETTINGS["seconds"], rate, hop)
+    for name in extraction.REPRESENTATIONS:
+        store.create(folder / f"{name}.npy", (len(clips), frames, spectrogram.bins(SETTINGS[name])))
+    for row, clip in enumerate(clips):
+        with timed("decompress, by zipfile for comparison"):
+            references.opened(archive).read(clip.filename)
+        with timed("decompress"):
+            data = zips.read(archive, clip)
+        with timed("decode"):
+            channels, original, _ = audio.decode(data, SETTINGS["seconds"])
+        with timed("mix and resample"):
+            samples = audio.resample(audio.mix(channels), original, rate)
+        with timed("STFT"):
+            bins = spectrogram.power_spectrum(samples, stft["n_fft"], hop)[:, 1:]
+        with timed("mel"):
+            bands = spectrogram.power_spectrum(samples, mel["n_fft"], hop, filters)
+        with timed("quantise and write"):
+            for name, power in (("stft", bins), ("mel", bands)):
+                levels = spectrogram.quantise(spectrogram.decibels(power, floor_db), floor_db)
+                store.write(folder / f"{name}.npy", row, levels[:frames])
+    return {step: median(times) for step, times in steps.items()}
+
+
+def parity(archive: Path, clips: Clips) -> dict[str, float]:
+    """Before quantising, wherever librosa's level is above the floor."""
+    rate, hop, floor_db = (SETTINGS[key] for key in ("sample_rate", "hop", "floor_db"))
+    worst = dict.fromkeys(extraction.REPRESENTATIONS, 0.0)
+    for clip in clips:
+        data = zips.read(archive, clip)
+        samples = audio.load(data, rate, SETTINGS["seconds"]).samples
+        loaded, _ = librosa.load(io.BytesIO(data), sr=rate, duration=SETTINGS["seconds"])
+        expected = references.librosa_levels(loaded, SETTINGS, floor_db=None)
+        for name in worst:
+            filters = spectrogram.mel_filters(rate, **SETTINGS["mel"]) if name == "mel" else None
+            levels = spectrogram.spectrogram(samples, hop, floor_db, SETTINGS[name]["n_fft"], filters)
+            above = expected[name].T + floor_db > 0
+            worst[name] = max(worst[name], float(np.abs(levels - expected[name].T)[above].max()))
+    return {name: float(f"{value:.2g}") for name, value in worst.items()}
+
+
+def memory(archive: Path, count: int, folder: Path) -> int:
+    """Peak of the anonymous memory (its share, where processes share it) of the extraction and all its processes."""
+    with empty(folder):
+        command = [sys.executable, __file__, "--archive", str(archive), "--clips", str(count), "--child", str(folder)]
+        with subprocess.Popen(command) as process:
+            peak = 0
+            while process.poll() is None:
+                peak = max(peak, sum(map(anonymous, family(process.pid))))
+                time.sleep(0.1)
+        if process.returncode:
+            sys.exit("the extraction whose memory was measured has failed")
+    return round(peak / 1000)
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and those that it has started."""
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return
+    for child in children:
+        yield from family(int(child))
+
+
+def anonymous(pid: int) -> int:
+    """kB, without pages of mapped files; 0 for a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon"))
+
+
+def machine() -> dict[str, Any]:
+    return {"cores": cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
+
+
+# What is printed. -------------------------------------------------------------------------------------------------
+
+
+def table(report: dict[str, Any]) -> str:
+    """Each part of the report in columns."""
+    lines = []
+    for title, part in report.items():
+        lines.append(f"\n{title}")
+        for name, value in part.items():
+            values = value.items() if isinstance(value, dict) else [("", value)]
+            lines.append(f"  {name:<42}" + "  ".join(f"{key} {number}".strip() for key, number in values))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
