@@ -8,7 +8,7 @@ import functools
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from fma_genre import InputError, audio, store, zips
 from fma_genre.files import whole
 from fma_genre.spectrogram import bins, frame_count, mel_filters, quantise, spectrogram
 
+SOURCE = Path(__file__).parents[1]
 REPRESENTATIONS = ("mel", "stft")
 OUTCOME = np.dtype(  # what became of a clip
     [
@@ -81,20 +82,44 @@ def _prepare(clips: int, settings: Mapping[str, Any], folder: Path) -> None:
 @contextmanager
 def _engine(backend: str) -> Iterator[None]:
     """joblib's back end: processes here (loky), or the Dask or Ray cluster that the environment names."""
-    try:
-        if backend == "dask":
-            from distributed import Client
+    with ExitStack() as stack:
+        try:
+            if backend == "dask":
+                stack.enter_context(_dask())
+            elif backend == "ray":
+                stack.enter_context(_ray())
+        except ImportError as error:
+            raise InputError(f"spectrograms.backend: {backend} is not installed: pip install '.[{backend}]'") from error
+        stack.enter_context(parallel_config(backend))
+        yield
 
-            with Client(), parallel_config("dask"):
-                yield
-            return
-        if backend == "ray":
-            from ray.util.joblib import register_ray
 
-            register_ray()
-    except ImportError as error:
-        raise InputError(f"spectrograms.backend: {backend} is not installed: pip install '.[{backend}]'") from error
-    with parallel_config(backend):
+@contextmanager
+def _dask() -> Iterator[None]:
+    """A cluster whose workers have this checkout's code, whatever they ran before."""
+    from distributed import Client
+    from distributed.diagnostics.plugin import UploadDirectory
+
+    with Client() as client:
+        client.register_plugin(UploadDirectory(str(SOURCE), restart_workers=True, update_path=True, skip_words=()))
+        try:
+            client.submit(frame_count, 1, 1, 1).result()
+        except RuntimeError as error:  # joblib would wait for ever
+            raise InputError(
+                "spectrograms.backend: expected a Dask scheduler that can import the project,"
+                " found one that cannot: start it in the checkout with PYTHONPATH=src"
+            ) from error
+        yield
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """As `_dask`."""
+    import ray
+    from ray.util.joblib import register_ray
+
+    with ray.init(runtime_env={"py_modules": [str(SOURCE / "fma_genre")]}):
+        register_ray()
         yield
 
 
