@@ -189,7 +189,7 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
         with timed("STFT"):
             bins = spectrogram.power_spectrum(samples, stft["n_fft"], hop)[:, 1:]
         with timed("mel"):
-            bands = spectrogram.power_spectrum(samples, mel["n_fft"], hop, filters)
+            bands = spectrogram.mel_power(samples, mel["n_fft"], hop, filters, floor_db)
         with timed("quantise and write"):
             for name, power in (("stft", bins), ("mel", bands)):
                 levels = spectrogram.quantise(spectrogram.decibels(power, floor_db), floor_db)

@@ -28,9 +28,6 @@ def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(WORK / f"{name}.lock", timeout=0):
-            for marker in WORK.glob(f"*/*/{FINISHED}"):
-                if marker.parts[-3] != name:  # another stage runs: DVC has the outputs of that one
-                    remove(marker.parent.parent)
             main(params.load())
     except Timeout:
         sys.exit(f"{name}: already running in {Path.cwd()}; wait for it or stop it")
@@ -56,8 +53,8 @@ def work(name: str, inputs: object) -> Iterator[Path]:
     """A folder for a stage's unfinished work, `data/work/<name>/<fingerprint>`, with what a stopped run left in it.
 
     The fingerprint is that of the inputs (anything that JSON can hold), of the code and of the installed packages:
-    other work is removed. When the block has ended well, the folder stays until another stage runs: DVC still has
-    to read the outputs, and would delete them if it were stopped before it has.
+    other work is removed. When the block has ended well, the folder stays until `forget`: DVC still has to read the
+    outputs, and would delete them before the next run if it were stopped meanwhile.
     """
     described = json.dumps([inputs, _code(), _packages()], sort_keys=True)
     folder = WORK / name / hashlib.sha256(described.encode()).hexdigest()[:16]
@@ -67,6 +64,12 @@ def work(name: str, inputs: object) -> Iterator[Path]:
             remove(other)
     yield folder
     (folder / FINISHED).touch()
+
+
+def forget(name: str) -> None:
+    """Removes a stage's finished work: for stages that read its outputs, which run when DVC has them."""
+    for marker in WORK.glob(f"{name}/*/{FINISHED}"):
+        remove(marker.parent.parent)
 
 
 def _code() -> list[str]:

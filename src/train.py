@@ -21,6 +21,7 @@ SPECTROGRAMS = Path("data/spectrograms")
 
 
 def main(parameters: dict[str, Any], model: str) -> None:
+    stage.forget("spectrograms")
     settings = Settings(**params.training_settings(parameters, model))
     representation = params.representation(parameters, parameters["models"][model]["representation"])
     training = load_clips(representation, torch.device("cpu"))["training"]

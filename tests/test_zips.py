@@ -114,3 +114,26 @@ def test_a_member_that_is_longer_than_it_says_is_not_taken(tmp_path: Path) -> No
         member.file_size = 1000
     with pytest.raises(zipfile.BadZipFile, match="CRC-32"):
         zips.read(path, member)
+
+
+def test_an_archive_whose_beginning_is_missing_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as new:
+        new.writestr("a.mp3", bytes(1000))
+        new.writestr("b.mp3", b"whole")
+    path.write_bytes(path.read_bytes()[500:])
+    with zipfile.ZipFile(path) as archive:
+        first, second = archive.infolist()
+    with pytest.raises(zipfile.BadZipFile, match="the archive begins after it"):
+        zips.read(path, first)
+    assert zips.read(path, second) == b"whole"
+
+
+def test_an_encrypted_member_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
+        new.writestr("a.mp3", b"secret")
+        (member,) = new.infolist()
+    member.flag_bits |= 1
+    with pytest.raises(zipfile.BadZipFile, match=r"^encrypted$"):
+        zips.read(path, member)

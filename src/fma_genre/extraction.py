@@ -5,6 +5,7 @@ begins again on the same folder only does what is missing, and no array is sent 
 """
 
 import functools
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from fma_genre import InputError, audio, store, zips
@@ -35,8 +37,8 @@ OUTCOME = np.dtype(  # what became of a clip
 
 def members(archive: zipfile.ZipFile) -> dict[int, zipfile.ZipInfo]:
     """Clips in an archive of FMA's layout: track id to member, e.g. 2 to fma_small/000/000002.mp3."""
-    names = (member for member in archive.infolist() if member.filename.endswith(".mp3"))
-    return {int(stem): member for member in names if (stem := Path(member.filename).stem).isdecimal()}
+    found = ((re.search(r"(?:^|/)([0-9]{1,18})\.mp3$", member.filename), member) for member in archive.infolist())
+    return {int(match[1]): member for match, member in found if match}
 
 
 def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], settings: Mapping[str, Any], folder: Path) -> np.ndarray:
@@ -49,16 +51,25 @@ def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], settings: Mapping[s
         (clips,) OUTCOME
 
     Raises:
-        InputError: there are more mel bands than n_fft can tell apart, or the back end is not installed.
+        InputError: there are more mel bands than n_fft can tell apart, the back end is not installed, or a worker
+            process was killed.
     """
     archive, folder = archive.resolve(), folder.resolve()  # workers may run elsewhere
     _prepare(len(clips), settings, folder)
-    work = delayed(_extract_clip)
-    progress = tqdm(clips, unit="clip", disable=None)
-    tasks = (work(archive, member, row, settings, folder) for row, member in enumerate(progress))
-    with _engine(settings["backend"]):
-        jobs = min(settings["workers"] or cpu_count(), len(clips)) if settings["backend"] == "loky" else -1
-        Parallel(n_jobs=jobs, batch_size=1)(tasks)
+    work, backend = delayed(_extract_clip), settings["backend"]
+    tasks = (work(archive, member, row, settings, folder) for row, member in enumerate(clips))
+    jobs = min(settings["workers"] or cpu_count(), len(clips)) if backend == "loky" else -1  # -1: the whole cluster
+    returns = "list" if backend == "ray" else "generator_unordered"  # of which Ray's back end is not capable
+    try:
+        with _engine(backend):
+            done = Parallel(n_jobs=jobs, batch_size=1, return_as=returns)(tasks)
+            for _ in tqdm(done, total=len(clips), unit="clip", disable=None):
+                pass
+    except TerminatedWorkerError as error:
+        raise InputError(
+            "a worker process was killed, perhaps for want of memory (spectrograms.workers sets their number):"
+            " the next run goes on from here"
+        ) from error
     return np.array(store.rows(folder / "outcomes.npy"))
 
 

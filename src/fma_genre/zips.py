@@ -16,6 +16,7 @@ DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError,
     OSError, EOFError, RuntimeError, NotImplementedError,
 )  # fmt: skip
+ENCRYPTED = 1  # a flag of a member
 LOCAL_HEADER = 30  # bytes before a member's name; the last four are the lengths of name and extra field
 
 
@@ -43,6 +44,10 @@ def read(path: Path, member: zipfile.ZipInfo) -> bytes:
 
     Only what has the right checksum is taken; all else is left to `zipfile`, which raises one of DAMAGED.
     """
+    if member.flag_bits & ENCRYPTED:
+        raise zipfile.BadZipFile("encrypted")
+    if member.header_offset < 0:
+        raise zipfile.BadZipFile("the archive begins after it")
     if member.compress_type == zipfile.ZIP_BZIP2:
         content = _read_bzip2(path, member)
         if len(content) == member.file_size and zlib.crc32(content) == member.CRC:
