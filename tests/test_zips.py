@@ -137,3 +137,13 @@ def test_an_encrypted_member_is_called_so(tmp_path: Path) -> None:
     member.flag_bits |= 1
     with pytest.raises(zipfile.BadZipFile, match=r"^encrypted$"):
         zips.read(path, member)
+
+
+def test_sound_bzip2_with_another_checksum_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
+        new.writestr("a.mp3", b"a clip")
+        (member,) = new.infolist()
+    member.CRC ^= 1
+    with pytest.raises(zipfile.BadZipFile, match="CRC-32"):
+        zips.read(path, member)
