@@ -17,7 +17,7 @@ from fma_genre.files import remove
 # Relative paths in params.yaml hold from here: DVC names the checkout when a temporary copy of it runs.
 ROOT = Path(os.environ.get("DVC_ROOT", "."))
 WORK = Path("data/work")  # unfinished work, ignored by git and DVC
-FINISHED = "finished"  # a file in a folder of work that is not
+FINISHED = "finished"  # marks a folder whose work is
 
 
 def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:

@@ -31,6 +31,7 @@ def rows(path: Path) -> np.ndarray:
 
 
 def read(path: Path, row: int) -> np.ndarray:
+    """One row, (frames, bins) of a representation."""
     with path.open("rb") as file:
         shape, dtype = _seek(file, row)
         return np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
