@@ -1,4 +1,4 @@
-"""Stage compare: the models against each other and the largest genre: metrics/comparison.json, figures, report.md."""
+"""Stage compare: the models against each other and the references: metrics/comparison.json, figures, report.md."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import pandas as pd
 import stage
 from fma_genre import InputError, files, metrics, params, plotting
 from fma_genre.comparison import Interval, Pair, Resampling, compare
-from fma_genre.report import MAJORITY, report, verdict
+from fma_genre.report import BASELINE, MAJORITY, REFERENCES, report, verdict
 
 FIGURES = Path("plots/comparison")
 
@@ -20,7 +20,8 @@ FIGURES = Path("plots/comparison")
 def main(parameters: dict[str, Any]) -> None:
     models = list(parameters["models"])
     tables = {model: read_text(f"plots/predictions/{model}.csv") for model in models}
-    check_same_tracks(tables)
+    baseline = read_text("plots/predictions/baseline.csv")
+    check_same_tracks(tables | {"baseline": baseline})
     genres = {model: read_text(f"plots/genres/{model}.csv").astype({"f1": float}) for model in models}
     by_size = genres[models[0]]["genre"]  # of training tracks, the largest first
     classes = pd.Index(sorted(by_size))
@@ -33,19 +34,21 @@ def main(parameters: dict[str, Any]) -> None:
         for first, second in combinations(models, 2)
     }
     labels[MAJORITY] = np.full_like(actual, classes.get_loc(by_size[0]))
+    labels[BASELINE] = classes.get_indexer(pd.Index(baseline["predicted"]))
+    against = {model: compare(actual, labels[BASELINE], labels[model], sampling) for model in models}
     scores = {system: sampling.scores(actual, label) for system, label in labels.items()}
 
     results = {model: json.loads(Path(f"metrics/{model}.json").read_text()) for model in models}
-    results[MAJORITY] = {name: float(values[0]) for name, values in scores[MAJORITY].items()}
+    results |= {system: {key: float(values[0]) for key, values in scores[system].items()} for system in REFERENCES}
     runs = {model: run_scores(table, classes, actual) for model, table in tables.items()}
     facts = {"dataset": parameters["dataset"], "n_test": len(actual), "n_artists": len(sampling.names)}
-    files.write_json(Path("metrics/comparison.json"), facts | flatten(results[MAJORITY], runs, pairs))
+    files.write_json(Path("metrics/comparison.json"), facts | flatten(results, runs, pairs))
     intervals = {system: sampling.interval(score["accuracy"]) for system, score in scores.items()}
     synthetic = params.is_synthetic(parameters)
     finding = headline(pairs, parameters["dataset"], synthetic)
     draw(intervals, runs, genres, finding)
     print(finding)
-    text = report(facts, results, pairs, parameters["compare"]["confidence"], synthetic)
+    text = report(facts, results, pairs, against, parameters["compare"]["confidence"], synthetic)
     files.write_text(Path("report.md"), text)
 
 
@@ -55,7 +58,7 @@ def read_text(path: str) -> pd.DataFrame:
 
 
 def check_same_tracks(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Raises InputError unless all models were evaluated on the same tracks with the same genres."""
+    """Raises InputError unless all systems were evaluated on the same tracks with the same genres."""
     (first, reference), *others = ((name, table[["track_id", "actual"]]) for name, table in tables.items())
     for name, tracks in others:
         if not tracks.equals(reference):
@@ -70,12 +73,14 @@ def run_scores(table: pd.DataFrame, classes: pd.Index, actual: np.ndarray) -> di
 
 
 def flatten(
-    majority: Mapping[str, float],
+    results: Mapping[str, Mapping[str, float]],
     runs: Mapping[str, Mapping[str, np.ndarray]],
     pairs: Mapping[tuple[str, str], Pair],
 ) -> dict[str, Any]:
     """The numbers of metrics/comparison.json: each is a row of `dvc metrics diff`."""
-    values: dict[str, Any] = {"majority": {name: majority[name] for name in ("accuracy", "f1")}}
+    values: dict[str, Any] = {}
+    for key, system in (("majority", MAJORITY), ("baseline", BASELINE)):
+        values[key] = {name: results[system][name] for name in ("accuracy", "f1")}
     for model, scores in runs.items():
         values[model] = {}
         for name in ("accuracy", "f1"):
@@ -108,7 +113,7 @@ def draw(
     title: str,
 ) -> None:
     colour = plotting.colours(runs)
-    order = [MAJORITY, *runs]
+    order = [*REFERENCES, *runs]
     singles = {model: scores["accuracy"].tolist() for model, scores in runs.items()}
     accuracies = plotting.accuracies({name: intervals[name] for name in order}, singles, colour, title)
     plotting.save(accuracies, FIGURES / "accuracy.svg")

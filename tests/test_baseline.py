@@ -1,9 +1,12 @@
-"""The baseline: its features beside librosa's of the audio, its statistics by hand."""
+"""The baseline: its features beside librosa's of the audio, its statistics by hand, and its place beside the models."""
 
+import importlib
 import io
+import json
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -11,12 +14,14 @@ import pandas as pd
 import pytest
 import scipy.fft
 import scipy.stats
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from fma_genre import baseline
+from fma_genre import InputError, baseline, params, store
 from fma_genre.baseline import Settings, fit, frame_features, statistics
 from fma_genre.spectrogram import dequantise, mel_filters, quantise, spectrogram
+from project import Project
 from real import REAL, needs_real
 
 SETTINGS = Settings(sample_rate=22050, n_fft=1024, floor_db=100, mfcc=20)
@@ -188,3 +193,75 @@ def test_of_equals_the_smallest_is_taken() -> None:
     labels = np.repeat([0, 1], 10)
     apart = 100.0 * labels[:, None] + np.arange(20)[:, None] % 10
     assert fit((apart, labels), (apart, labels), [10, 1, 3])[1] == 1
+
+
+# Beside the models. -----------------------------------------------------------------------------------------------
+
+
+def read_json(project: Project, name: str) -> dict[str, Any]:
+    return json.loads((project.path / "metrics" / f"{name}.json").read_text())
+
+
+def predictions(project: Project, system: str) -> pd.DataFrame:
+    return pd.read_csv(project.path / f"plots/predictions/{system}.csv", dtype=str)
+
+
+def test_all_systems_have_the_same_test_tracks(finished: Project) -> None:
+    index = store.read_index(finished.path / "data/spectrograms/index.csv")
+    test = index[index["split"] == "test"]
+    for system in ("cnn", "birnn", "baseline"):
+        table = predictions(finished, system)
+        assert table["track_id"].tolist() == test["track_id"].astype(str).tolist()
+        assert table["actual"].tolist() == test["genre"].tolist()
+        assert set(table["predicted"]) <= set(index["genre"])
+
+
+def test_metrics_are_those_of_the_predictions_by_the_names_that_models_have(finished: Project) -> None:
+    found, table = read_json(finished, "baseline"), predictions(finished, "baseline")
+    genres = sorted(store.read_index(finished.path / "data/spectrograms/index.csv")["genre"].unique())
+    macro = precision_recall_fscore_support(
+        table["actual"], table["predicted"], labels=genres, average="macro", zero_division=0
+    )[:3]
+    assert (found["dataset"], found["n_test"]) == ("demo", len(table))
+    assert found["c"] in params.load(finished.path / "params.yaml")["baseline"]["svm"]
+    scores = {"accuracy": accuracy_score(table["actual"], table["predicted"])}
+    scores |= dict(zip(("precision", "recall", "f1"), macro, strict=True))
+    assert {name: found[name] for name in scores} == pytest.approx(scores, abs=1e-6)
+    assert set(found) - {"c"} <= set(read_json(finished, "birnn"))
+    assert read_json(finished, "comparison")["baseline"] == {name: found[name] for name in ("accuracy", "f1")}
+
+
+def test_report_and_figure_have_its_row(finished: Project) -> None:
+    found, report = read_json(finished, "baseline"), (finished.path / "report.md").read_text()
+    (row,) = (line for line in report.splitlines() if line.startswith("| SVM on MFCC "))
+    assert row.split("|")[2].strip() == f"{100 * found['accuracy']:.1f}"
+    assert "<!-- SVM on MFCC -->" in (finished.path / "plots/comparison/accuracy.svg").read_text()
+
+
+@pytest.fixture
+def compared(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy in which this process stands."""
+    project = finished.copy(tmp_path / "project")
+    monkeypatch.chdir(project.path)
+    return project
+
+
+def test_compare_refuses_a_baseline_of_other_tracks(compared: Project) -> None:
+    path = compared.path / "plots/predictions/baseline.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"baseline\.csv: expected the test tracks of cnn\.csv, found others"):
+        importlib.import_module("compare").main(params.load())
+
+
+def test_each_model_is_compared_with_the_baseline(compared: Project) -> None:
+    for system, right in (("cnn", False), ("birnn", True), ("baseline", True)):
+        table = predictions(compared, system)
+        genres = sorted(set(table["actual"]))
+        others = table["actual"].map(dict(zip(genres, [*genres[1:], genres[0]], strict=True)))
+        table["predicted"] = table["actual"] if right else others
+        table.to_csv(compared.path / f"plots/predictions/{system}.csv", index=False)
+    importlib.import_module("compare").main(params.load())
+    report = (compared.path / "report.md").read_text()
+    assert "- SVM on MFCC is better than cnn by 100.0 points of accuracy: cnn − SVM -100.0 [-100.0, -100.0]" in report
+    assert "- SVM on MFCC and birnn are equally accurate, and the data cannot tell them apart" in report
+    assert read_json(compared, "comparison")["baseline"] == {"accuracy": 1, "f1": 1}

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from fma_genre import metrics
 from fma_genre.comparison import Interval, McNemar, Pair, Resampling, compare, mcnemar
-from fma_genre.report import MAJORITY, report, verdict
+from fma_genre.report import BASELINE, MAJORITY, report, verdict
 
 RESAMPLES = 4000
 NAIVE = 300  # resamples, in plain Python
@@ -190,11 +190,13 @@ RESULTS = {
     "cnn": result(0.501, "mel", svm_accuracy=0.487),
     "birnn": result(0.523, "stft"),
     MAJORITY: {"accuracy": 0.125, "precision": 0.016, "recall": 0.125, "f1": 0.028},
+    BASELINE: {"accuracy": 0.464, "precision": 0.471, "recall": 0.472, "f1": 0.473},
 }
 
 
 def write(results: dict[str, Any] = RESULTS, synthetic: bool = False) -> str:
-    return report(FACTS, results, {("cnn", "birnn"): pair(0.022, -0.013, 0.057)}, 0.95, synthetic)
+    against = {"cnn": pair(0.037, 0.011, 0.062), "birnn": pair(-0.021, -0.049, 0.004)}
+    return report(FACTS, results, {("cnn", "birnn"): pair(0.022, -0.013, 0.057)}, against, 0.95, synthetic)
 
 
 @pytest.mark.parametrize(
@@ -236,12 +238,24 @@ def test_report_gives_the_numbers_behind_the_verdict() -> None:
     assert text.endswith(".\n")
 
 
+def test_report_says_of_each_model_where_it_stands_beside_the_baseline_after_the_models_themselves() -> None:
+    models, _, baseline = write().partition("SVM on MFCC is the FMA paper's best baseline")
+    assert "birnn is ahead of cnn" in models
+    assert [line for line in baseline.splitlines() if line.startswith("-")] == [
+        "- cnn is better than SVM on MFCC by 3.7 points of accuracy:"
+        " cnn − SVM +3.7 [+1.1, +6.2] points, McNemar p = 0.042.",
+        "- SVM on MFCC is ahead of birnn by 2.1 points of accuracy, but the data cannot tell them apart:"
+        " birnn − SVM -2.1 [-4.9, +0.4] points, McNemar p = 0.042.",
+    ]
+
+
 def test_table_has_a_row_a_system() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in write().splitlines() if line[:1] == "|"]
     columns = ["accuracy", "precision", "recall", "F1", "segment accuracy", "ensemble accuracy"]
     assert rows[0] == ["system, %", *columns]
     assert rows[2:] == [
         [MAJORITY, "12.5", "1.6", "12.5", "2.8", "", ""],
+        [BASELINE, "46.4", "47.1", "47.2", "47.3", "", ""],
         ["cnn", "50.1 ± 1.2", "41.0", "42.0", "43.0", "44.0", "45.0"],
         ["cnn, SVM head", "48.7", "", "", "", "", ""],
         ["birnn", "52.3 ± 1.2", "41.0", "42.0", "43.0", "44.0", "45.0"],

@@ -16,7 +16,7 @@ Change = Callable[[Project], None]
 
 CNN = {"train@cnn", "evaluate@cnn", "compare", "promote"}  # promote, since the miniature ships cnn
 BIRNN = {"train@birnn", "evaluate@birnn", "compare"}
-EVERYTHING = {"download", "split", "spectrograms"} | CNN | BIRNN
+EVERYTHING = {"download", "split", "spectrograms", "baseline"} | CNN | BIRNN
 
 
 def parameter(name: str, value: Any) -> Change:
@@ -54,8 +54,9 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "the number of workers": (parameter("spectrograms.workers", 2), set()),
     "a parameter of one model": (parameter("models.birnn.hidden", 6), BIRNN),
     "a training parameter": (parameter("train.lr", 0.002), CNN | BIRNN),
-    "a mel parameter": (parameter("spectrograms.mel.bands", 64), {"spectrograms"} | CNN),
-    "an STFT parameter": (parameter("spectrograms.stft.n_fft", 512), {"spectrograms"} | BIRNN),
+    "a mel parameter": (parameter("spectrograms.mel.bands", 64), {"spectrograms", "baseline"} | CNN),
+    "an STFT parameter": (parameter("spectrograms.stft.n_fft", 512), {"spectrograms", "baseline"} | BIRNN),
+    "a parameter of the baseline": (parameter("baseline.svm", [0.001]), {"baseline", "compare"}),
     "a comparison parameter": (parameter("compare.resamples", 50), {"compare"}),
     "model": (parameter("model", "birnn"), {"download", "promote"}),
     "dataset": (parameter("dataset", "other"), EVERYTHING),
@@ -64,7 +65,8 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "cnn's source": (library("models/cnn"), {"train@cnn", "evaluate@cnn"}),
     "birnn's source": (library("models/birnn"), {"train@birnn", "evaluate@birnn"}),
     "the audio module": (library("audio"), {"spectrograms"}),
-    "the metrics module": (library("metrics"), {"evaluate@cnn", "evaluate@birnn", "compare"}),
+    "the baseline's source": (library("baseline"), {"baseline"}),
+    "the metrics module": (library("metrics"), {"baseline", "evaluate@cnn", "evaluate@birnn", "compare"}),
     "the figures": (library("plotting"), {"evaluate@cnn", "evaluate@birnn", "compare"}),
     "the comparison module": (library("comparison"), {"compare"}),
 }

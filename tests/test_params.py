@@ -44,7 +44,8 @@ def load_edited(folder: Path, name: str, value: Any) -> dict[str, Any]:
 
 
 def test_checked_in_file_is_valid_and_names_what_every_stage_needs() -> None:
-    assert set(DEFAULT) == {"dataset", "datasets", "model", "models", "train", "spectrograms", "compare"}
+    groups = {"models", "train", "spectrograms", "baseline", "compare"}
+    assert set(DEFAULT) == {"dataset", "datasets", "model"} | groups
     assert DEFAULT["dataset"] == "demo"
     assert set(DEFAULT["datasets"]) >= {"demo", "small", "medium", "large"}
     assert params.is_synthetic(DEFAULT)
@@ -79,6 +80,10 @@ def test_a_word_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
         ("dataset", "huge", "one of demo, small, medium, large"),
         ("dataset", ["demo"], "expected a text"),
         ("models.transformer", {"representation": "mel"}, "found none but"),
+        ("model", "baseline", "one of cnn, birnn"),
+        ("models.baseline", {"representation": "mel"}, "expected another name"),
+        ("models.majority", {"representation": "mel"}, "expected another name"),
+        ("models.promoted", {"representation": "mel"}, "expected another name"),
         ("models.cnn.representation", "cqt", "one of mel, stft"),
         ("datasets.small.subset", "tiny", "one of small, medium, large"),
         # wrong types
@@ -107,6 +112,9 @@ def test_a_word_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
         ("models.birnn.lr", -1, "expected a number"),
         ("spectrograms.floor_db", 200, "from 20 to 120"),
         ("spectrograms.mel.bands", 1, "from 2 to 4096"),
+        ("baseline.mfcc", 0, "of at least 1"),
+        ("baseline.mfcc", 129, "no more than the 128 of spectrograms.mel.bands, found 129"),
+        ("baseline.svm", [], "expected a list"),
         ("compare.confidence", 95, "from 0.5 to 0.999"),
         # misspelt, missing, in the wrong place
         ("train.momentum", 0.9, "unknown parameter, expected one of"),

@@ -16,6 +16,8 @@ import yaml
 from fma_genre import InputError
 
 MODELS = Path(__file__).parent / "models"
+# No models' names: files of metrics/, and keys of metrics/comparison.json.
+TAKEN = ("baseline", "comparison", "dataset", "majority", "n_artists", "n_test", "promoted")
 Check = Callable[[Any, str], None]
 
 
@@ -243,6 +245,8 @@ def _constructor(model: str) -> dict[str, str]:
 
 
 def _model(model: str) -> Check:
+    if model in TAKEN:
+        raise InputError(f"models.{model}: expected another name, since metrics/ has something else under it")
     if not (MODELS / f"{model}.py").is_file():
         known = sorted(path.stem for path in MODELS.glob("[!_]*.py"))
         raise InputError(f"models.{model}: expected a network in src/fma_genre/models, found none but {known}")
@@ -263,6 +267,7 @@ CHECKS = group(
         "models": named(_model),
         "spectrograms": group(SPECTROGRAMS),
         "train": group(TRAIN),
+        "baseline": group({"mfcc": integer(1), "svm": list_of(number(1e-9, 1e9))}),
         "compare": group({"resamples": integer(1), "confidence": number(0.5, 0.999), "seed": integer(0)}),
     }
 )
@@ -273,3 +278,6 @@ def check(params: Any) -> None:
     CHECKS(params, "")
     one_of(*params["datasets"])(params["dataset"], "dataset")
     one_of(*params["models"])(params["model"], "model")
+    bands, coefficients = params["spectrograms"]["mel"]["bands"], params["baseline"]["mfcc"]
+    if coefficients > bands:
+        raise _wrong("baseline.mfcc", f"no more than the {bands} of spectrograms.mel.bands", coefficients)

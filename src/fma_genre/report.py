@@ -6,6 +6,8 @@ from typing import Any
 from fma_genre.comparison import Interval, Pair
 
 MAJORITY = "largest genre"  # the row of a classifier that always names the largest genre of the training tracks
+BASELINE = "SVM on MFCC"  # the row of the FMA paper's best baseline
+REFERENCES = (MAJORITY, BASELINE)  # names that no model can have: they hold a space
 COLUMNS = ("accuracy", "precision", "recall", "f1", "segment_accuracy", "ensemble_accuracy")
 
 
@@ -13,6 +15,7 @@ def report(
     facts: Mapping[str, Any],
     results: Mapping[str, Mapping[str, Any]],
     pairs: Mapping[tuple[str, str], Pair],
+    against: Mapping[str, Pair],
     confidence: float,
     synthetic: bool,
 ) -> str:
@@ -20,18 +23,20 @@ def report(
 
     Args:
         facts: dataset, n_test, n_artists.
-        results: the contents of metrics/<model>.json, and `MAJORITY`'s accuracy, precision, recall and f1.
+        results: the contents of metrics/<model>.json, and accuracy, precision, recall and f1 of `REFERENCES`.
         pairs: by the names of the two models.
+        against: each model beside the baseline, by its name.
         confidence: of the intervals.
         synthetic: whether the data are the built-in demo.
     """
-    models = [name for name in results if name != MAJORITY]
+    models = [name for name in results if name not in REFERENCES]
     parts = [f"# {' and '.join(models)} on {facts['dataset']}"]
     if synthetic:
         parts.append("**The data are a synthetic demo: these numbers say nothing about music.**")
     parts += [_table(results), _legend(facts)]
     parts += [_paragraph(*names, pair, confidence) for names, pair in pairs.items()]
     parts += [_inputs({model: results[model]["representation"] for model in models})]
+    parts += [_beside_baseline(against, confidence)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -49,7 +54,7 @@ def verdict(first: str, second: str, pair: Pair) -> str:
 
 def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [["system, %", *(name.replace("_", " ").replace("f1", "F1") for name in COLUMNS)]]
-    for name, result in sorted(results.items(), key=lambda item: item[0] != MAJORITY):
+    for name, result in sorted(results.items(), key=lambda item: item[0] not in REFERENCES):
         cells = {key: f"{100 * result[key]:.1f}" for key in COLUMNS if key in result}
         if "accuracy_std" in result:
             cells["accuracy"] += f" ± {100 * result['accuracy_std']:.1f}"
@@ -78,6 +83,19 @@ def _paragraph(first: str, second: str, pair: Pair, confidence: float) -> str:
         f" Only {first} is right on {test.only_first} tracks, only {second} on {test.only_second}"
         f" (exact McNemar p = {test.p:.2g}, which takes tracks as independent)."
     )
+
+
+def _beside_baseline(against: Mapping[str, Pair], confidence: float) -> str:
+    lines = [
+        f"- {verdict(BASELINE, model, pair)}: {model} − SVM {_points(pair.differences['accuracy'])},"
+        f" McNemar p = {pair.mcnemar.p:.2g}."
+        for model, pair in against.items()
+    ]
+    about = (
+        f"{BASELINE} is the FMA paper's best baseline, an RBF kernel on statistics of MFCC, spectral contrast and"
+        f" spectral centroid, on the same tracks. Ensembles beside it ({100 * confidence:g} % intervals as above):"
+    )
+    return "\n".join([about, "", *lines])
 
 
 def _points(interval: Interval) -> str:
