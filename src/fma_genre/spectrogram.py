@@ -17,14 +17,16 @@ import scipy.fft
 
 SILENCE = 1e-10  # power; librosa's `amin`: a clip that never exceeds it is silent
 LEVELS = 255  # stored values are 0 (the floor) … 255 (the clip's maximum)
-BLOCK = 64  # frames transformed at a time: what they need stays in the processor's cache
+BLOCK = 32  # frames transformed at a time: what they need stays in the processor's cache
 ROUGH = 1e-11  # of a frame's power: bands under it would suffer from float32
 GROUP = 16  # mel bands computed at a time: only from the bins that they have in common, most weights are 0
+
+Groups = list[tuple[slice, slice, np.ndarray]]
 
 
 def power_spectrum(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     """Squared magnitude of the STFT: (samples,) float32 to (frames, n_fft // 2 + 1) float32."""
-    frames = _frames(samples, n_fft, hop)
+    frames = _frames(samples.astype(np.float64), n_fft, hop)
     power = np.empty((len(frames), n_fft // 2 + 1), np.float32)
     for block, squared in _squared(frames, np.float64):
         power[block] = squared
@@ -37,10 +39,11 @@ def mel_power(samples: np.ndarray, n_fft: int, hop: int, filters: np.ndarray, fl
     What is more than `floor_db` under the clip's maximum may be rough.
     """
     frames = _frames(samples, n_fft, hop)
-    power, total = _bands(frames, filters, np.float32)
+    groups = _groups(filters)
+    power, total = _bands(frames, groups, np.float32)
     quietest = np.maximum(power.min(axis=1), power.max() * 10 ** (-floor_db / 10))
     rough = quietest < ROUGH * total
-    power[rough], _ = _bands(frames[rough], filters, np.float64)
+    power[rough], _ = _bands(frames[rough], groups, np.float64)
     return power
 
 
@@ -53,17 +56,20 @@ def _squared(frames: np.ndarray, precision: type[np.floating]) -> Iterator[tuple
     """Squared magnitudes (frames, n_fft // 2 + 1) of a block of frames after the other."""
     n_fft = frames.shape[1]
     window = np.hanning(n_fft + 1)[:-1].astype(precision)  # periodic
+    windowed = np.empty((BLOCK, n_fft), precision)
     for start in range(0, len(frames), BLOCK):
         block = slice(start, start + BLOCK)
-        spectrum = scipy.fft.rfft(frames[block] * window, axis=1)
-        yield block, spectrum.real**2 + spectrum.imag**2
+        count = len(frames[block])
+        spectrum = scipy.fft.rfft(np.multiply(frames[block], window, out=windowed[:count]), axis=1)
+        squared = spectrum.real**2
+        squared += spectrum.imag**2
+        yield block, squared
 
 
-def _bands(frames: np.ndarray, filters: np.ndarray, precision: type[np.floating]) -> tuple[np.ndarray, np.ndarray]:
+def _bands(frames: np.ndarray, groups: Groups, precision: type[np.floating]) -> tuple[np.ndarray, np.ndarray]:
     """Power of (frames, n_fft) in bands, (frames, bands), and in all (frames,)."""
-    power = np.empty((len(frames), filters.shape[1]), np.float32)
+    power = np.empty((len(frames), groups[-1][1].stop), np.float32)
     total = np.empty(len(frames), np.float32)
-    groups = _groups(filters)
     for block, squared in _squared(frames, precision):
         total[block] = squared.sum(axis=1)
         for bins, bands, weights in groups:
@@ -71,13 +77,13 @@ def _bands(frames: np.ndarray, filters: np.ndarray, precision: type[np.floating]
     return power, total
 
 
-def _groups(filters: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+def _groups(filters: np.ndarray) -> Groups:
     """Neighbouring filters with the bins where any of them is not 0: bins, bands, weights (bins, bands)."""
     groups = []
     starts = range(0, filters.shape[1], GROUP)
     used = np.logical_or.reduceat(filters, starts, axis=1)  # (bins, groups)
     for first, column in zip(starts, used.T, strict=True):
-        bands = slice(first, first + GROUP)
+        bands = slice(first, min(first + GROUP, filters.shape[1]))
         bins = slice(column.argmax(), len(column) - column[::-1].argmax())
         groups.append((bins, bands, np.ascontiguousarray(filters[bins, bands])))
     return groups
@@ -106,8 +112,8 @@ def decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
 def quantise(levels: np.ndarray, floor_db: float) -> np.ndarray:
     """dB in [−`floor_db`, 0] to 8 bits, in steps of `floor_db` / 255."""
     stored = levels * (LEVELS / floor_db)
-    stored += LEVELS
-    return np.rint(stored, out=stored).astype(np.uint8)
+    stored += LEVELS + 0.5  # what follows cuts off
+    return stored.astype(np.uint8)
 
 
 def dequantise(stored: np.ndarray, floor_db: float) -> np.ndarray:
