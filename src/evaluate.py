@@ -9,7 +9,7 @@ import pandas as pd
 
 import stage
 from fma_genre import checkpoint, files, metrics, plotting, store
-from fma_genre.device import device, make_deterministic
+from fma_genre.device import devices, make_deterministic
 from fma_genre.inference import predict
 from fma_genre.segments import Clips, Normalisation
 
@@ -30,10 +30,11 @@ class Run:
 
 
 def main(params: dict[str, Any], model: str) -> None:
+    stage.forget(f"train@{model}")
     make_deterministic(seed=0)
     folder = Path("models") / model
     settings, normalisation = checkpoint.load(folder)
-    clips = Clips.load(SPECTROGRAMS, settings.input["representation"], settings.frames, device())["test"]
+    clips = Clips.load(SPECTROGRAMS, settings.input, devices()[0])["test"]
     index = store.read_index(SPECTROGRAMS / "index.csv")
     test = index[index["split"] == "test"]
     runs = evaluate_runs(folder, settings, normalisation, clips)
@@ -61,7 +62,7 @@ def evaluate_runs(folder: Path, settings: checkpoint.Settings, normalisation: No
     runs = []
     for seed in settings.seeds:
         network, svm = checkpoint.load_run(folder, settings, seed)
-        prediction = predict(network.to(device()), clips, normalisation.to(device()))
+        prediction = predict(network.to(devices()[0]), clips, normalisation.to(devices()[0]))
         segments_right = prediction.probabilities.argmax(dim=1) == labels[prediction.tracks]
         svm_labels = svm.predict(prediction.track_features().numpy()) if svm else None
         runs.append(Run(prediction.track_probabilities().numpy(), segments_right.numpy(), svm_labels))

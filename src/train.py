@@ -1,30 +1,69 @@
 """Stage train: a model's runs, one a seed, into models/<model>; their learning curve into plots/training."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 from torch import nn
 
 import stage
 from fma_genre import checkpoint, files, params, svm
-from fma_genre.device import device, make_deterministic
+from fma_genre.device import devices, make_deterministic
 from fma_genre.inference import predict
 from fma_genre.segments import Clips, Normalisation
-from fma_genre.training import Settings, train
+from fma_genre.training import Epoch, Settings, train
 
 SPECTROGRAMS = Path("data/spectrograms")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the runs of a model have in common."""
+
+    description: checkpoint.Settings
+    settings: Settings
+    candidates: list[float]  # for C of the SVM head; none without one
+    work: Path  # where unfinished work is kept
+    folder: Path  # where the model is put together
+
+    def run(self, seed: int, device: torch.device) -> Normalisation:
+        """Trains and saves one network, and its SVM head."""
+        make_deterministic(seed)
+        clips = Clips.load(SPECTROGRAMS, self.description.input, device)
+        training, validation = clips["training"], clips["validation"]
+        normalisation = training.normalisation(self.settings.coefficients)
+        network = self.description.build().to(device)
+        state, note = self.work / f"seed{seed}.safetensors", functools.partial(self.note, seed)
+        position = self.description.seeds.index(seed)
+        history = train(network, training, validation, normalisation, self.settings, state, note, position)
+        note(history)  # a training that had ended before has no epoch to report
+        head = fit_svm(network, training, validation, normalisation, self.candidates) if self.candidates else None
+        checkpoint.save_run(self.folder, seed, network, head)
+        accuracy = f"validation accuracy {history[-1].validation_accuracy:.3f} after {len(history)} epochs"
+        print(f"{self.description.model}, seed {seed}: {accuracy}", flush=True)
+        return normalisation.to(torch.device("cpu"))
+
+    def note(self, seed: int, history: list[Epoch]) -> None:
+        """Writes the learning curve as it is now: it can be looked at while the runs go on."""
+        with FileLock(self.work / "curve.lock"):
+            files.write_text(self.work / f"seed{seed}.json", json.dumps([asdict(epoch) for epoch in history]))
+            runs = [json.loads(path.read_text()) for path in sorted(self.work.glob("seed*.json"))]
+            files.write_text(Path(f"plots/training/{self.description.model}.csv"), learning_curve(runs))
 
 
 def main(parameters: dict[str, Any], model: str) -> None:
     stage.forget("spectrograms")
     settings = Settings(**params.training_settings(parameters, model))
-    representation = params.representation(parameters, parameters["models"][model]["representation"])
-    training = load_clips(representation, torch.device("cpu"))["training"]
+    section = parameters["models"][model]
+    representation = params.representation(parameters, section["representation"])
+    training = Clips.load(SPECTROGRAMS, representation, torch.device("cpu"))["training"]
     description = checkpoint.Settings(
         model=model,
         architecture=params.architecture(parameters, model),
@@ -36,34 +75,22 @@ def main(parameters: dict[str, Any], model: str) -> None:
         seeds=[settings.seed + run for run in range(settings.runs)],
     )
     description.build()  # what the network refuses is said before the work, not after
-    candidates = parameters["models"][model].get("svm", [])
-    # On CPUs, a run a core; on a GPU, one after the other.
-    jobs = min(settings.runs, cpu_count()) if device().type == "cpu" else 1
-    with files.whole(Path("models") / model) as folder:
+    places = devices()
+    # A run a GPU; on CPUs, a run a core: networks of this size gain more from that than from threads.
+    jobs = min(settings.runs, cpu_count() if places[0].type == "cpu" else len(places))
+    inputs = [vars(description), identity(SPECTROGRAMS / f"{section['representation']}.npy"), places[0].type]
+    with stage.work(f"train@{model}", inputs) as work, files.whole(Path("models") / model) as folder:
         folder.mkdir()
-        work = delayed(run)
-        tasks = (work(description, settings, candidates, seed, folder) for seed in description.seeds)
-        curves, normalisations = zip(*Parallel(n_jobs=jobs)(tasks), strict=True)
+        job = Job(description, settings, section.get("svm", []), work, folder)
+        tasks = (delayed(job.run)(seed, places[run % len(places)]) for run, seed in enumerate(description.seeds))
+        normalisations = Parallel(n_jobs=jobs)(tasks)
         checkpoint.save(folder, description, normalisations[0])  # the same for all
-    files.write_text(Path(f"plots/training/{model}.csv"), learning_curve(curves))
 
 
-def run(
-    description: checkpoint.Settings, settings: Settings, candidates: list[float], seed: int, folder: Path
-) -> tuple[pd.DataFrame, Normalisation]:
-    """Trains and saves one network, and its SVM head if there are candidates for C; its learning curve."""
-    make_deterministic(seed)
-    clips = load_clips(description.input, device())
-    training, validation = clips["training"], clips["validation"]
-    normalisation = training.normalisation()
-    network = description.build().to(device())
-    history = train(network, training, validation, normalisation, settings, seed)
-    head = fit_svm(network, training, validation, normalisation, candidates) if candidates else None
-    checkpoint.save_run(folder, seed, network, head)
-    best = min(history, key=lambda epoch: (-epoch.validation_accuracy, epoch.validation_loss))
-    accuracy = f"validation accuracy {best.validation_accuracy:.3f} in epoch {best.epoch} of {len(history)}"
-    print(f"{description.model}, seed {seed}: {accuracy}", flush=True)
-    return pd.DataFrame(map(vars, history)), normalisation.to(torch.device("cpu"))
+def identity(spectrograms: Path) -> list[object]:
+    """Tells spectrograms from others without reading them all; a copy of the same may count as another."""
+    status = spectrograms.stat()
+    return [status.st_size, status.st_mtime_ns, spectrograms.with_name("index.csv").read_text(encoding="utf-8")]
 
 
 def fit_svm(
@@ -77,13 +104,9 @@ def fit_svm(
     return svm.fit((features, labels), (validation_features, validation_labels), candidates)
 
 
-def load_clips(representation: Mapping[str, Any], device: torch.device) -> dict[str, Clips]:
-    return Clips.load(SPECTROGRAMS, representation["representation"], representation["segment_frames"], device)
-
-
-def learning_curve(curves: Iterable[pd.DataFrame]) -> str:
-    """A line an epoch: mean over the runs, and the standard deviation of the accuracy."""
-    epochs = pd.concat(curves).groupby("epoch")
+def learning_curve(runs: Iterable[list[dict[str, float]]]) -> str:
+    """A line an epoch: mean over the runs that are so far, and the standard deviation of the accuracy."""
+    epochs = pd.concat(map(pd.DataFrame, runs)).groupby("epoch")
     curve = epochs.mean()
     curve["validation_accuracy_std"] = epochs["validation_accuracy"].std().fillna(0)
     return curve.round(6).to_csv(lineterminator="\n")

@@ -1,6 +1,7 @@
 """A model's folder: what is saved predicts the same when it is loaded, and nothing in it is ever unpickled."""
 
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from fma_genre import InputError, checkpoint, inference
 from fma_genre.inference import predict
-from fma_genre.segments import Clips, Normalisation, standardise
+from fma_genre.segments import Clips, Normalisation
 from fma_genre.svm import LinearSVM
 
 CLASSES = ["Forró", "Hip-Hop", "Old-Time / Historic"]
@@ -28,7 +29,8 @@ def clips(lengths: list[int]) -> Clips:
     generator = torch.Generator().manual_seed(0)
     levels = torch.randint(0, 256, (len(lengths), max(lengths), BINS), generator=generator, dtype=torch.uint8)
     rows = torch.arange(len(lengths))
-    return Clips(levels, rows, torch.tensor(lengths), labels=rows % 3, classes=CLASSES, segment=FRAMES)
+    frequencies = torch.arange(1.0, BINS + 1)
+    return Clips(levels, rows, torch.tensor(lengths), rows % 3, CLASSES, FRAMES, frequencies)
 
 
 def settings(model: str = "cnn", **changed: Any) -> checkpoint.Settings:
@@ -58,7 +60,7 @@ def head(seed: int) -> LinearSVM:
     return LinearSVM(generator.normal(size=(8, 3)).astype(np.float32), generator.normal(size=3).astype(np.float32))
 
 
-NORMALISATION = Normalisation(torch.rand(BINS) * 100, torch.rand(BINS) * 50 + 1)
+NORMALISATION = Normalisation(torch.rand(BINS) * 100, torch.randn(BINS, 5) / 50, torch.randn(5, BINS))
 
 
 @pytest.fixture
@@ -185,13 +187,13 @@ def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], li
     features, probabilities, counts = [], [], []
     for row, length in zip(data.rows, data.lengths.tolist(), strict=True):
         filled = data.levels[row, :length]
-        count = max(1, round(length / FRAMES))
+        count = 1 + math.ceil(max(0, length - FRAMES) / (FRAMES / 2))
         last = max(0, length - FRAMES)
         segments = [
             filled[start : start + FRAMES] if length >= FRAMES else filled.repeat(FRAMES, 1)[:FRAMES]
             for start in (last * segment // max(1, count - 1) for segment in range(count))
         ]
-        inputs = [standardise(segment[None], NORMALISATION) for segment in segments]
+        inputs = [NORMALISATION(segment[None]) for segment in segments]
         with torch.inference_mode():
             features.append(torch.cat([model.features(x) for x in inputs]).mean(dim=0))
             probabilities.append(torch.cat([model(x).softmax(dim=1) for x in inputs]).mean(dim=0))

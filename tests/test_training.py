@@ -1,6 +1,9 @@
 """Training: both networks can learn, runs repeat bit for bit, and small data sets go through."""
 
+import functools
 import itertools
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 from fma_genre import InputError, models, params, svm, training
 from fma_genre.device import make_deterministic
 from fma_genre.inference import predict
-from fma_genre.segments import Clips
+from fma_genre.segments import Clips, Normalisation
 from fma_genre.training import Epoch, Settings
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
@@ -25,9 +28,14 @@ SETTINGS: dict[str, Any] = {
     "epochs": 2,
     "crops": 2,
     "batch_size": 8,
+    "batches": 400,
     "lr": 0.001,
     "weight_decay": 0.01,
+    "clip": 1.0,
     "label_smoothing": 0.0,
+    "coefficients": 20,
+    "pitch": 0.0,
+    "mixup": 0.0,
 }
 TINY: dict[str, dict[str, Any]] = {
     "cnn": {"channels": [4, 4], "pools": [4, 4], "kernel": 4, "dense": 8, "dropout": 0.5},
@@ -62,11 +70,19 @@ def synthetic(labels: list[int], bins: int, frames: int = 160, seed: int = 0, no
         labels=torch.tensor(labels),
         classes=[str(label) for label in range(max(labels) + 1)],
         segment=SEGMENT,
+        frequencies=torch.linspace(50, 10_000, bins),
     )
 
 
 def run(
-    name: str, data: Clips, *, validation: Clips | None = None, seed: int = 0, full: bool = False, **changed: Any
+    name: str,
+    data: Clips,
+    *,
+    validation: Clips | None = None,
+    seed: int = 0,
+    full: bool = False,
+    state: Path | None = None,
+    **changed: Any,
 ) -> tuple[nn.Module, list[Epoch]]:
     """A network (small unless `full`) made and trained as the train stage does."""
     make_deterministic(seed)
@@ -77,19 +93,26 @@ def run(
         arguments = params.architecture(PARAMS, name) if full else TINY[name]
         model = models.build(name, arguments, bins=bins, frames=SEGMENT, classes=classes)
     settings = Settings(**(SETTINGS | changed))
-    history = training.train(model, data, validation or data, data.normalisation(), settings, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        state = state or Path(folder) / "seed0.safetensors"
+        history = training.train(model, data, validation or data, normalise(data), settings, state)
     return model, history
 
 
+def normalise(data: Clips) -> Normalisation:
+    return data.normalisation(SETTINGS["coefficients"])
+
+
 def accuracy(model: nn.Module, data: Clips) -> float:
-    predicted = predict(model, data, data.normalisation()).track_probabilities().argmax(dim=1)
+    predicted = predict(model, data, normalise(data)).track_probabilities().argmax(dim=1)
     return float((predicted == data.labels).double().mean())
 
 
 @pytest.mark.parametrize(("name", "bins"), [("cnn", 128), ("birnn", 512)])
 def test_each_network_overfits_16_tracks(name: str, bins: int) -> None:
     """With nothing that tells the classes apart: all tracks are noise around one spectrum."""
-    data = replace(synthetic([0] * 16, bins, frames=SEGMENT, noise=60), labels=torch.arange(16) % 4)
+    noise = synthetic([0] * 16, bins, frames=SEGMENT, noise=60)
+    data = replace(noise, labels=torch.arange(16) % 4, classes=list("abcd"))
     model, history = run(name, data, full=True, epochs=12, crops=2, batch_size=16, lr=0.003)
     assert accuracy(model, data) == 1
     assert history[-1].loss < history[0].loss / 2
@@ -116,8 +139,7 @@ def test_small_data_sets_go_through(name: str, labels: list[int], crops: int, ba
     assert all(torch.isfinite(weights).all() for weights in model.state_dict().values())
 
 
-def test_the_schedule_ends_with_the_last_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One-cycle: from lr / 25 up to lr, and down to nearly nothing with the last of all steps."""
+def test_the_learning_rate_rises_for_a_tenth_of_all_batches_and_falls_to_0(monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
     step = torch.optim.AdamW.step
 
@@ -126,47 +148,43 @@ def test_the_schedule_ends_with_the_last_batch(monkeypatch: pytest.MonkeyPatch) 
         return step(optimiser, *arguments)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", note)
-    run("linear", synthetic([0, 1] * 11, 32), epochs=5, crops=3, batch_size=8, lr=0.01)
-    assert len(rates) == 5 * (22 * 3 // 8)
-    assert rates[0] == pytest.approx(0.01 / 25)
-    assert max(rates) == pytest.approx(0.01, rel=0.01)
-    assert rates[-1] < 1e-6
+    run("linear", synthetic([0, 1] * 10, 32), epochs=5, crops=2, batch_size=8, lr=0.01)
+    assert len(rates) == 5 * (20 * 2 // 8)
+    assert rates[:2] == pytest.approx([0.01 / 2.5, 0.01 / 1.25])
+    assert rates[2:] == pytest.approx([0.005 * (1 + np.cos(np.pi * (step / 25 - 0.1) / 0.9)) for step in range(3, 26)])
 
 
-def test_the_best_epochs_weights_are_left_in_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The highest accuracy wins, of equals the lowest loss, of equals the first."""
-    scores = iter([(0.9, 0.5), (0.7, 0.75), (0.6, 0.75), (0.6, 0.75), (0.1, 0.5)])
-    states: list[dict[str, Tensor]] = []
+def test_batches_of_large_data_sets_are_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    augment = training.augment
 
-    def validate(model: nn.Module, *_: Any) -> tuple[float, float]:
-        states.append({key: value.clone() for key, value in model.state_dict().items()})
-        return next(scores)
+    def note(clips: Clips, group: list[Tensor], *arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        sizes.extend(map(len, group))
+        return augment(clips, group, *arguments, **options)
 
-    monkeypatch.setattr(training, "_validate", validate)
-    model, history = run("cnn", synthetic([0, 1] * 4, 32), epochs=5)
-    assert [epoch.validation_loss for epoch in history] == [0.9, 0.7, 0.6, 0.6, 0.1]
-    same = [all(torch.equal(model.state_dict()[key], state[key]) for key in state) for state in states]
-    assert same == [False, False, True, False, False]
+    monkeypatch.setattr(training, "augment", note)
+    run("linear", synthetic([0, 1] * 10, 32), epochs=1, crops=4, batch_size=8, batches=3)
+    assert sizes == [27, 27, 26]
 
 
 def test_learning_curve_is_what_the_network_scores_on_validation() -> None:
     data, validation = synthetic([0, 1, 2] * 4, 32), synthetic([0, 1, 2] * 3, 32, frames=400, seed=1)
     model, history = run("linear", data, validation=validation, epochs=1, lr=0.01)
-    probabilities = predict(model, validation, data.normalisation()).track_probabilities()
+    probabilities = predict(model, validation, normalise(data)).track_probabilities()
     own = probabilities[torch.arange(9), validation.labels]
     assert history[0].validation_loss == pytest.approx(float(-own.log().mean()), rel=1e-5)
     right = probabilities.argmax(dim=1) == validation.labels
     assert history[0].validation_accuracy == pytest.approx(float(right.double().mean()))
 
 
-def test_training_loss_is_the_mean_of_all_segments() -> None:
+def test_training_loss_is_the_mean_of_all_segments(tmp_path: Path) -> None:
     """At a learning rate of next to nothing: that of the untrained network, in closed form."""
     data = synthetic([0, 1, 1, 0, 1], 32, frames=SEGMENT)
     model = Linear(32, 2)
-    probabilities = predict(model, data, data.normalisation()).probabilities
+    probabilities = predict(model, data, normalise(data)).probabilities
     for smoothing in (0.0, 0.2):
         settings = Settings(**(SETTINGS | {"epochs": 1, "batch_size": 2, "lr": 1e-9, "label_smoothing": smoothing}))
-        (epoch,) = training.train(model, data, data, data.normalisation(), settings, 0)
+        (epoch,) = training.train(model, data, data, normalise(data), settings, tmp_path / f"{smoothing}.safetensors")
         target = torch.eye(2)[data.labels] * (1 - smoothing) + smoothing / 2
         assert epoch.loss == pytest.approx(float(-(target * probabilities.log()).sum(dim=1).mean()), rel=1e-4)
 
@@ -174,7 +192,7 @@ def test_training_loss_is_the_mean_of_all_segments() -> None:
 def test_label_smoothing_keeps_a_network_from_being_certain() -> None:
     data = synthetic([0, 1] * 8, 32)
     trained = [run("linear", data, epochs=60, lr=0.03, label_smoothing=smoothing)[0] for smoothing in (0.0, 0.4)]
-    highest = [predict(model, data, data.normalisation()).probabilities.amax(dim=1).mean() for model in trained]
+    highest = [predict(model, data, normalise(data)).probabilities.amax(dim=1).mean() for model in trained]
     certain, unsure = highest
     assert unsure < 0.9 < 0.97 < certain
 
@@ -226,8 +244,59 @@ def test_svm_chooses_c_on_validation_and_of_equals_the_smallest() -> None:
     np.testing.assert_array_equal(of_equals.weights, svm.fit(training_set, alone, equal[:1]).weights)
 
 
+# What goes wrong. -------------------------------------------------------------------------------------------------
+
+
 def test_a_loss_that_diverges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([0.5, float("nan")])
-    monkeypatch.setattr(training, "_train_epoch", lambda *_: next(losses))
-    with pytest.raises(InputError, match=r"loss of seed 0 is nan in epoch 2, with lr 0\.001"):
+    losses = iter([torch.tensor([0.7, 0.5]), torch.tensor([0.5, float("nan"), 0.5])])
+    monkeypatch.setattr(training, "train_epoch", lambda *_: next(losses))
+    with pytest.raises(InputError, match=r"the loss is nan in epoch 2, batch 2 of 3, with lr 0\.001"):
         run("linear", synthetic([0, 1], bins=4))
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_after(epochs: int) -> Callable[[list[Epoch]], None]:
+    def watch(history: list[Epoch]) -> None:
+        if len(history) == epochs:
+            raise StoppedError
+
+    return watch
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_training_that_was_stopped_ends_with_the_same_bits(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped twice, after the first and the third epoch; dropout, crops, shifts and mixtures are random."""
+    data = synthetic([0, 1] * 6, 32)
+    changed: dict[str, Any] = {"epochs": 5, "pitch": 3.0, "mixup": 1.0}
+    straight, history = run(name, data, **changed)
+    state = tmp_path / "seed0.safetensors"
+    train = training.train
+    for seed, epochs in ((0, 1), (7, 3)):  # only the first seed matters
+        monkeypatch.setattr(training, "train", functools.partial(train, watch=stop_after(epochs)))
+        with pytest.raises(StoppedError):
+            run(name, data, seed=seed, state=state, **changed)
+    monkeypatch.undo()
+    resumed, again = run(name, data, seed=9, state=state, **changed)
+    assert again == history
+    assert len(history) == 5
+    assert all(torch.equal(resumed.state_dict()[key], value) for key, value in straight.state_dict().items())
+
+
+def test_training_that_has_ended_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, state = synthetic([0, 1] * 6, 32), tmp_path / "seed0.safetensors"
+    first, history = run("cnn", data, state=state)
+    monkeypatch.setattr(training, "train_epoch", lambda *_: pytest.fail("trained again"))
+    second, again = run("cnn", data, seed=1, state=state)
+    assert again == history
+    assert all(torch.equal(second.state_dict()[key], value) for key, value in first.state_dict().items())
+
+
+def test_a_broken_state_is_as_none(tmp_path: Path) -> None:
+    data, state = synthetic([0, 1] * 6, 32), tmp_path / "seed0.safetensors"
+    state.write_bytes(b"half a fi")
+    assert run("linear", data, state=state)[1] == run("linear", data)[1]

@@ -20,6 +20,7 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 
 from fma_genre import store
+from fma_genre.frequencies import centres
 from fma_genre.spectrogram import dequantise
 
 INPUTS = ("mel", "stft")
@@ -65,7 +66,7 @@ def frame_features(mel: np.ndarray, stft: np.ndarray, settings: Settings) -> np.
     """
     rate = settings.sample_rate
     amplitude = 10 ** (stft.T / 20)
-    frequencies = rate / settings.n_fft * np.arange(1, len(amplitude) + 1)
+    frequencies = centres({"sample_rate": rate, "n_fft": settings.n_fft})
     # Every octave begins below the last bin, and the band under them has the three bins that librosa takes at least.
     lowest = max(LOWEST, frequencies[2])
     octaves = min(OCTAVES, math.ceil(math.log2(frequencies[-1] / lowest)))

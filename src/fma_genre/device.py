@@ -4,10 +4,17 @@ import os
 
 import torch
 
+WORKSPACE = 4e9  # bytes of a GPU's memory for networks, their activations and batches
 
-def device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+def devices() -> list[torch.device]:
+    """The GPUs if there are any, else the CPU."""
+    return [torch.device("cuda", gpu) for gpu in range(torch.cuda.device_count())] or [torch.device("cpu")]
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes of data can be on the device, beside what is computed there."""
+    return device.type == "cpu" or size + WORKSPACE <= torch.cuda.mem_get_info(device)[0]
 
 
 def make_deterministic(seed: int) -> None:
@@ -18,7 +25,7 @@ def make_deterministic(seed: int) -> None:
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    if device().type == "cuda":
+    if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it to be deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.set_float32_matmul_precision("high")  # TF32 on tensor cores: half the mantissa, no scaling of losses

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fma_genre.segments import Clips, Normalisation, batches, standardise
+from fma_genre.segments import Clips, Normalisation, batches
 
 BATCH = 256  # segments
 
@@ -34,7 +34,7 @@ def predict(model: nn.Module, clips: Clips, normalisation: Normalisation) -> Pre
     tracks, starts = clips.even_segments()
     features, probabilities = [], []
     for batch in batches(torch.arange(len(tracks), device=tracks.device), BATCH):
-        segments = standardise(clips.crop(tracks[batch], starts[batch]), normalisation)
+        segments = normalisation(clips.crop(tracks[batch], starts[batch]))
         hidden = model.features(segments)
         features.append(hidden.cpu())
         probabilities.append(model.head(hidden).softmax(dim=1).cpu())

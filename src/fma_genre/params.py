@@ -198,9 +198,14 @@ TRAIN = {
     "epochs": integer(1),
     "crops": integer(1),
     "batch_size": integer(2),
+    "batches": integer(1),
     "lr": number(1e-9, 10),
     "weight_decay": number(0, 10),
+    "clip": number(1e-9, 1e9),
     "label_smoothing": number(0, 0.9),
+    "coefficients": integer(1),
+    "pitch": number(0, 24),
+    "mixup": number(0, 100),
 }
 SPECTROGRAMS = {
     "sample_rate": integer(4000, 192000),

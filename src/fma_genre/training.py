@@ -1,17 +1,25 @@
-"""Training: one network, one seed. The data set is on the device; a batch is cut out of it there."""
+"""Training: one network, one seed. The data set is on the device; batches are cut out of it there."""
 
-import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
+from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
-from fma_genre import InputError
+from fma_genre import InputError, resume
+from fma_genre.augmentation import augment
 from fma_genre.inference import predict
-from fma_genre.segments import Clips, Normalisation, batches, standardise
+from fma_genre.segments import Clips, Normalisation
+
+WARM_UP = 0.1  # of all batches: the learning rate rises, before it falls
+Batch = tuple[Tensor, Tensor]  # segments (segments, frames, bins), targets (segments, classes)
+PREPARED = 4096  # segments that a GPU prepares at a time: for each small batch, starting its kernels would take longer
 
 
 @dataclass(frozen=True)
@@ -23,9 +31,18 @@ class Settings:
     epochs: int
     crops: int
     batch_size: int
+    batches: int
     lr: float
     weight_decay: float
+    clip: float
     label_smoothing: float
+    pitch: float
+    mixup: float
+    coefficients: int
+
+    def batches_of_epoch(self, tracks: int) -> int:
+        """As many as there are batches of `batch_size`, but at most `batches`, of larger ones."""
+        return max(1, min(self.batches, tracks * self.crops // self.batch_size))
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,7 @@ class Epoch:
     """A point of the learning curve. Losses are mean cross-entropies in nats."""
 
     epoch: int
-    loss: float  # of training segments
+    loss: float  # of training segments, as they are augmented
     validation_loss: float  # of validation tracks
     validation_accuracy: float
 
@@ -44,60 +61,84 @@ def train(
     validation: Clips,
     normalisation: Normalisation,
     settings: Settings,
-    seed: int,
+    state: Path,
+    watch: Callable[[list[Epoch]], None] = lambda history: None,
+    position: int = 0,
 ) -> list[Epoch]:
-    """Trains `model` in place and leaves it with the weights of the epoch that was best on validation.
+    """Trains `model` in place; random numbers are PyTorch's own.
 
-    The best epoch has the highest accuracy of tracks, and among those the lowest loss.
+    Args:
+        state: the file that holds what the next epoch depends on. If there is one, training goes on from it, and ends
+            with the same bits as if it had never been stopped.
+        watch: is called after each epoch.
+        position: the line of the progress bar, for runs side by side.
 
     Raises:
         InputError: the loss diverges.
     """
-    generator = torch.Generator().manual_seed(seed)
-    steps = settings.epochs * max(1, len(training.rows) * settings.crops // settings.batch_size)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=steps)
-    history: list[Epoch] = []
-    best: tuple[float, float] | None = None
-    weights = model.state_dict()
-    for epoch in tqdm(range(1, settings.epochs + 1), f"seed {seed}", unit="epoch", disable=None, leave=False):
-        loss = _train_epoch(model, training, normalisation, settings, optimiser, schedule, generator)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"train: the loss of seed {seed} is {loss} in epoch {epoch}, with lr {settings.lr:g}: lower it"
-            )
-        history.append(Epoch(epoch, loss, *_validate(model, validation, normalisation)))
-        score = (history[-1].validation_accuracy, -history[-1].validation_loss)
-        if best is None or score > best:
-            best, weights = score, copy.deepcopy(model.state_dict())
-    model.load_state_dict(weights)
+    count = settings.batches_of_epoch(len(training.labels))
+    optimiser = AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    history = [Epoch(**epoch) for epoch in resume.load(state, model, optimiser)]
+    epochs = range(len(history) + 1, settings.epochs + 1)
+    shown: dict[str, Any] = {"desc": state.stem, "position": position, "unit": "epoch", "disable": None, "leave": False}
+    for epoch in tqdm(epochs, initial=len(history), total=settings.epochs, **shown):
+        batches = prepare(training, normalisation, settings)
+        losses = train_epoch(model, batches, settings, optimiser, learning_rates(settings, count, epoch))
+        _check(losses, epoch, settings)
+        history.append(Epoch(epoch, float(losses.mean()), *_validate(model, validation, normalisation)))
+        resume.save(state, model, optimiser, [asdict(epoch) for epoch in history])
+        watch(history)
     return history
 
 
-def _train_epoch(
-    model: nn.Module,
-    training: Clips,
-    normalisation: Normalisation,
-    settings: Settings,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    generator: torch.Generator,
-) -> float:
-    """One pass over `crops` random segments of every track, in random order; the mean loss of a segment."""
+def prepare(training: Clips, normalisation: Normalisation, settings: Settings) -> Iterator[Batch]:
+    """The batches of an epoch: `crops` random segments of every track, in random order, augmented."""
+    device, count = training.labels.device, settings.batches_of_epoch(len(training.labels))
+    tracks = torch.arange(len(training.labels), device=device).repeat(settings.crops)
+    order = tracks[torch.randperm(len(tracks), device=device)].tensor_split(count)
+    together = 1 if device.type == "cpu" else max(1, PREPARED // len(order[0]))  # batches
+    for first in range(0, count, together):
+        group = order[first : first + together]
+        segments, targets = augment(training, group, normalisation, pitch=settings.pitch, mixup=settings.mixup)
+        sizes = [len(batch) for batch in group]
+        yield from zip(segments.split(sizes), targets.split(sizes), strict=True)
+
+
+def train_epoch(
+    model: nn.Module, batches: Iterable[Batch], settings: Settings, optimiser: Optimizer, rates: Iterable[float]
+) -> Tensor:
+    """A step for each of some batches, with its learning rate; their mean losses (batches,)."""
     model.train()
-    count = len(training.rows) * settings.crops
-    order = (torch.randperm(count, generator=generator) // settings.crops).to(training.rows.device)
-    total = torch.zeros((), device=training.rows.device)
-    for tracks in batches(order, settings.batch_size):
-        segments = training.crop(tracks, training.random_starts(tracks, generator))
-        logits = model(standardise(segments, normalisation))
-        loss = cross_entropy(logits, training.labels[tracks], label_smoothing=settings.label_smoothing)
+    losses = []
+    for (segments, targets), rate in zip(batches, rates, strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        loss = cross_entropy(model(segments), targets, label_smoothing=settings.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimiser.step()
-        schedule.step()
-        total += loss.detach() * len(tracks)
-    return float(total) / count
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def learning_rates(settings: Settings, count: int, epoch: int) -> Iterator[float]:
+    """For the `count` batches of epoch 1, 2, …: over all epochs a linear rise to `lr`, then half a cosine down to 0."""
+    for batch in range(1, count + 1):
+        progress = ((epoch - 1) * count + batch) / (settings.epochs * count)
+        falling = (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
+        yield settings.lr * (progress / WARM_UP if progress < WARM_UP else falling)
+
+
+def _check(losses: Tensor, epoch: int, settings: Settings) -> None:
+    """Raises InputError for the first loss of an epoch that is not finite."""
+    wrong = (~losses.isfinite()).nonzero()
+    if len(wrong):
+        batch = int(wrong[0])
+        raise InputError(
+            f"train: the loss is {float(losses[batch])} in epoch {epoch}, batch {batch + 1} of {len(losses)},"
+            f" with lr {settings.lr:g}: lower it"
+        )
 
 
 def _validate(model: nn.Module, validation: Clips, normalisation: Normalisation) -> tuple[float, float]:

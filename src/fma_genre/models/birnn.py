@@ -25,6 +25,7 @@ class Model(nn.Module):
         self.embedding = nn.Linear(bins // pool, embedding)
         self.gru = nn.GRU(embedding, hidden, batch_first=True, bidirectional=True)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, classes))
+        _remember(self.gru, frames)
 
     def features(self, segments: Tensor) -> Tensor:
         """(segments, frames, bins) to the last state of both directions, (segments, 2 · hidden)."""
@@ -36,3 +37,18 @@ class Model(nn.Module):
     def forward(self, segments: Tensor) -> Tensor:
         """(segments, frames, bins) to logits (segments, classes)."""
         return self.head(self.features(segments))
+
+
+def _remember(gru: nn.GRU, frames: int) -> None:
+    """Lets a GRU begin with a memory of up to `frames` frames, as Tallec and Ollivier 2018 (arXiv 1804.11188) do.
+
+    What is asked for are its last states, which would know little but the last frames otherwise.
+    """
+    hidden = gru.hidden_size
+    for name, weights in gru.named_parameters():
+        gates = weights.data.split(hidden)  # reset, update, new
+        if name.startswith("weight_hh"):
+            for gate in gates:
+                nn.init.orthogonal_(gate)
+        elif name.startswith("bias_ih"):
+            gates[1].uniform_(1, max(2, frames - 1)).log_()

@@ -1,0 +1,146 @@
+"""What each part of the recipe is worth: cross-validation over the training and validation tracks of a data set.
+
+    python benchmarks/ablations.py [--repeats 2] [--models cnn birnn] [--changes NAME …]
+
+The spectrograms are those of data/spectrograms, the recipe is that of params.yaml, a change an entry of CHANGES. Folds
+are stratified and have nothing to do with artists: use a data set that has a clip an artist, such as instruments. All
+systems meet the same folds, and no choice is made on a fold that is scored: the last epoch's weights count. The
+baseline's C is an exception, which is in its favour: each candidate has a row. Test tracks are not touched.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, cpu_count, delayed
+from sklearn.model_selection import StratifiedKFold
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import baseline as baseline_stage
+from fma_genre import baseline, models, params, store
+from fma_genre.device import devices, make_deterministic
+from fma_genre.segments import Clips
+from fma_genre.training import Settings, train
+
+FOLDS = 5
+SPLITS = ("training", "validation")
+SPECTROGRAMS = Path("data/spectrograms")
+CHANGES: dict[str, dict[str, Any]] = {
+    "params.yaml": {},
+    "whole spectrum": {"coefficients": 512},
+    "40 coefficients": {"coefficients": 40},
+    "13 coefficients": {"coefficients": 13},
+    "no pitch shift": {"pitch": 0},
+    "pitch shift of 6": {"pitch": 6},
+    "no mixup": {"mixup": 0},
+    "label smoothing": {"label_smoothing": 0.1},
+    "half as long": {"epochs": 4},
+    "twice as long": {"epochs": 16},
+    "half the rate": {"lr": 0.002},
+}
+
+Fold = tuple[int, np.ndarray, np.ndarray]  # its number, and the positions of tracks to learn from and to be judged by
+
+
+def main() -> None:
+    arguments = parse(sys.argv[1:])
+    parameters = params.load(ROOT / "params.yaml")
+    index = store.read_index(SPECTROGRAMS / "index.csv")
+    index = pd.concat([index[index["split"] == split] for split in SPLITS])
+    folds = splits(index, arguments.repeats)
+    print(f"| system | change | accuracy, % of {len(index)} tracks, mean ± std over {arguments.repeats} repeats |")
+    print("|---|---|---|")
+    for name, accuracies in baselines(parameters, index, folds).items():
+        print(f"| {name} | | {summary(accuracies)} |", flush=True)
+    tasks = {(model, change): CHANGES[change] for change in arguments.changes for model in arguments.models}
+    work = (
+        delayed(accuracy)(parameters, model, changed, fold) for (model, _), changed in tasks.items() for fold in folds
+    )
+    found = Parallel(n_jobs=cpu_count() if devices()[0].type == "cpu" else 1, return_as="generator")(work)
+    for model, change in tasks:
+        accuracies = np.array([next(found) for _ in folds])
+        print(f"| {model} | {change} | {summary(accuracies)} |", flush=True)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=2, help="of the cross-validation, with other folds and seeds")
+    parser.add_argument("--models", nargs="+", default=["cnn", "birnn"])
+    parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="NAME")
+    return parser.parse_args(arguments)
+
+
+def splits(index: pd.DataFrame, repeats: int) -> list[Fold]:
+    pairs = (
+        pair
+        for repeat in range(repeats)
+        for pair in StratifiedKFold(FOLDS, shuffle=True, random_state=repeat).split(index, index["genre"])
+    )
+    return [(number, training, held_out) for number, (training, held_out) in enumerate(pairs)]
+
+
+def accuracy(parameters: dict[str, Any], model: str, changed: dict[str, Any], fold: Fold) -> float:
+    """Of one network, trained with its fold's number as seed, on the tracks that it has not seen."""
+    number, training, held_out = fold
+    make_deterministic(number)
+    settings = Settings(**(params.training_settings(parameters, model) | changed))
+    representation = params.representation(parameters, parameters["models"][model]["representation"])
+    device = devices()[0]
+    clips = both(Clips.load(SPECTROGRAMS, representation, device))
+    learning, judging = (clips.of(torch.tensor(positions, device=device)) for positions in (training, held_out))
+    network = build(parameters, model, clips).to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        normalisation = learning.normalisation(settings.coefficients)
+        history = train(network, learning, judging, normalisation, settings, Path(folder) / "state.safetensors")
+    return history[-1].validation_accuracy
+
+
+def build(parameters: dict[str, Any], model: str, clips: Clips) -> nn.Module:
+    architecture = params.architecture(parameters, model)
+    bins, classes = clips.levels.shape[2], len(clips.classes)
+    return models.build(model, architecture, bins=bins, frames=clips.segment, classes=classes)
+
+
+def both(clips: dict[str, Clips]) -> Clips:
+    """The tracks of SPLITS, in this order."""
+    parts = [clips[split] for split in SPLITS]
+    columns = {name: torch.cat([vars(part)[name] for part in parts]) for name in ("rows", "lengths", "labels")}
+    return replace(parts[0], **columns)
+
+
+def baselines(parameters: dict[str, Any], index: pd.DataFrame, folds: list[Fold]) -> dict[str, np.ndarray]:
+    tracks = baseline.features(SPECTROGRAMS, index, baseline_stage.settings(parameters), cpu_count())
+    genres = index["genre"].to_numpy()
+    accuracies = {}
+    for c in parameters["baseline"]["svm"]:
+        machines = [
+            baseline.fit((tracks[training], genres[training]), (tracks[training], genres[training]), [c])[0]
+            for _, training, _ in folds
+        ]
+        scores = [
+            machine.score(tracks[held], genres[held]) for machine, (_, _, held) in zip(machines, folds, strict=True)
+        ]
+        accuracies[f"SVM on MFCC, C = {c:g}"] = np.array(scores)
+    return accuracies
+
+
+def summary(accuracies: np.ndarray) -> str:
+    """Mean ± standard deviation over the repeats, of which each is a mean over its folds."""
+    repeats = 100 * accuracies.reshape(-1, FOLDS).mean(axis=1)
+    return f"{repeats.mean():.1f} ± {repeats.std(ddof=1) if len(repeats) > 1 else 0:.1f}"
+
+
+if __name__ == "__main__":
+    main()

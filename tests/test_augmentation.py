@@ -1,0 +1,83 @@
+"""Augmentation: what is shifted and mixed, and by how much; without it, crops as they are."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fma_genre.augmentation import augment
+from fma_genre.frequencies import centres
+from fma_genre.segments import Clips, Normalisation
+
+BINS, SEGMENT = 96, 16
+STFT = {"sample_rate": 22050, "n_fft": 2 * BINS}
+MEL = {"sample_rate": 22050, "n_fft": 2048, "bands": BINS}
+PLAIN = Normalisation(torch.zeros(BINS), torch.eye(BINS), torch.eye(BINS))  # leaves levels as they are
+
+
+def tones(bins: list[int], representation: dict[str, int] = STFT) -> Clips:
+    """Clips of one class each, of which only one bin is not 0."""
+    levels = torch.zeros(len(bins), SEGMENT, BINS, dtype=torch.uint8)
+    levels[torch.arange(len(bins)), :, torch.tensor(bins)] = 200
+    count = torch.arange(len(bins))
+    lengths = torch.full((len(bins),), SEGMENT)
+    frequencies = torch.tensor(centres(representation))
+    return Clips(levels, count, lengths, count, [str(number) for number in bins], SEGMENT, frequencies)
+
+
+def augmented(clips: Clips, seed: int = 0, pitch: float = 0, mixup: float = 0) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(seed)
+    return augment(clips, [torch.arange(len(clips.rows))], PLAIN, pitch=pitch, mixup=mixup)
+
+
+def test_without_changes_segments_are_crops_and_targets_certain() -> None:
+    clips = tones([3, 50, 90])
+    segments, targets = augmented(clips)
+    assert torch.equal(segments, clips.levels.float())
+    assert torch.equal(targets, torch.eye(3))
+
+
+@pytest.mark.parametrize("representation", [STFT, MEL], ids=["stft", "mel"])
+def test_pitch_is_shifted_by_up_to_so_many_semitones_up_and_down(representation: dict[str, int]) -> None:
+    """A hump ends in bins whose frequency is another by a factor, as far as bins can tell."""
+    clips = tones([60], representation)
+    clips.levels[:, :, 58:63] = 200
+    shifts = []
+    for seed in range(200):
+        segments, _ = augmented(clips, seed, pitch=4)
+        found = segments[0, 0].nonzero().ravel()
+        shifts.append(float(12 * (clips.frequencies[found] / clips.frequencies[60]).log2().mean()))
+    width = float(12 * (clips.frequencies[61] / clips.frequencies[59]).log2())  # of two bins
+    assert 4 - width < max(shifts) <= 4 + width
+    assert -4 - width <= min(shifts) < -4 + width
+    assert abs(np.mean(shifts)) < 1
+
+
+def test_a_batch_is_shifted_alike_and_others_otherwise() -> None:
+    clips = tones([50] * 8)
+    torch.manual_seed(1)
+    batches = [torch.arange(4), torch.arange(4, 8)]
+    segments, _ = augment(clips, batches, PLAIN, pitch=6, mixup=0)
+    assert torch.equal(segments[:4], segments[:1].expand(4, -1, -1))
+    assert torch.equal(segments[4:], segments[4:5].expand(4, -1, -1))
+    assert not torch.equal(segments[0], segments[4])
+
+
+def test_mixtures_have_the_shares_of_their_targets() -> None:
+    clips = tones([10 * number for number in range(9)])
+    segments, targets = augmented(clips, mixup=1)
+    np.testing.assert_allclose(segments[:, 0, ::10][:, :9] / 200, targets, atol=1e-6)
+    np.testing.assert_allclose(targets.sum(dim=1), 1, rtol=1e-6)
+    own = targets.diagonal()
+    assert bool((own >= 0.5).all())
+    assert bool(((targets > 0).sum(dim=1) == 2).all())
+    assert own.unique().numel() == 9
+
+
+def test_shares_are_beta_distributed() -> None:
+    """Of a uniform share (mixup = 1), the larger one of the two is 0.75 in the mean."""
+    clips = tones([5] * 4000)
+    _, targets = augment(clips, [torch.arange(4000)], PLAIN, pitch=0, mixup=1)
+    own = targets.diagonal()
+    assert float(own.mean()) == pytest.approx(0.75, abs=0.01)
+    assert float(own.std()) == pytest.approx(0.5 / np.sqrt(12), rel=0.05)
