@@ -27,10 +27,9 @@ def augment(
     """
     tracks = torch.cat(list(batches))
     levels = clips.crop(tracks, clips.random_starts(tracks))
-    if pitch:
-        parts = levels.split([len(batch) for batch in batches])
-        levels = torch.cat([part[:, :, _shift(clips.frequencies, pitch)] for part in parts])
-    coefficients = normalisation.coefficients(levels)
+    parts = levels.split([len(batch) for batch in batches])
+    shifts = (_shift(clips.frequencies, pitch) if pitch else None for _ in parts)
+    coefficients = torch.cat(list(map(normalisation.coefficients, parts, shifts)))
     targets = one_hot(clips.labels[tracks], len(clips.classes)).float()
     if mixup:
         share = Beta(mixup, mixup).sample((len(tracks), 1, 1)).to(levels.device)

@@ -36,9 +36,16 @@ class Normalisation:
     analysis: Tensor  # (bins, coefficients): levels less their mean to standardised coefficients
     synthesis: Tensor  # (coefficients, bins)
 
-    def coefficients(self, levels: Tensor) -> Tensor:
-        """(…, frames, bins) of stored levels to (…, frames, coefficients), each with mean 0 and deviation 1."""
-        return (levels.float() - self.mean) @ self.analysis
+    def coefficients(self, levels: Tensor, taken: Tensor | None = None) -> Tensor:
+        """(…, frames, bins) of stored levels to (…, frames, coefficients), each with mean 0 and deviation 1.
+
+        Args:
+            taken: for each bin (bins,), the one whose levels take its place. As good as moving them, at no cost.
+        """
+        analysis = self.analysis
+        if taken is not None:
+            analysis = torch.zeros_like(analysis).index_add_(0, taken, analysis)
+        return levels.float() @ analysis - self.mean @ self.analysis
 
     def spectra(self, coefficients: Tensor) -> Tensor:
         """(…, frames, coefficients) to a network's input (…, frames, bins)."""
