@@ -187,7 +187,7 @@ def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], li
     features, probabilities, counts = [], [], []
     for row, length in zip(data.rows, data.lengths.tolist(), strict=True):
         filled = data.levels[row, :length]
-        count = 1 + math.ceil(max(0, length - FRAMES) / (FRAMES / 2))
+        count = math.ceil(length / FRAMES)
         last = max(0, length - FRAMES)
         segments = [
             filled[start : start + FRAMES] if length >= FRAMES else filled.repeat(FRAMES, 1)[:FRAMES]

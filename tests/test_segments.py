@@ -134,10 +134,10 @@ def test_random_starts_follow_each_tracks_own_length() -> None:
         (127, [0]),
         (128, [0]),
         (129, [0, 1]),
-        (192, [0, 64]),
-        (193, [0, 32, 65]),
-        (256, [0, 64, 128]),
-        (321, [0, 48, 96, 144, 193]),
+        (256, [0, 128]),
+        (257, [0, 64, 129]),
+        (321, [0, 96, 193]),
+        (384, [0, 128, 256]),
     ],
 )
 def test_even_segments_cover_a_clip_from_end_to_end(length: int, starts: list[int]) -> None:
@@ -155,7 +155,8 @@ def test_even_segments_never_leave_their_clip_and_skip_nothing_of_it() -> None:
         of_track = starts[tracks == track]
         assert of_track[0] == 0
         assert of_track[-1] == max(0, length - SEGMENT)
-        assert len(of_track) == 1 or 0 < of_track.diff().min() <= of_track.diff().max() <= SEGMENT / 2
+        assert len(of_track) == -(-length // SEGMENT)
+        assert len(of_track) == 1 or 0 < of_track.diff().min() <= of_track.diff().max() <= SEGMENT
 
 
 # Normalisation. ---------------------------------------------------------------------------------------------------

@@ -114,13 +114,13 @@ class Clips:
         return (torch.rand(len(tracks), device=last.device) * (last + 1)).long().clamp(max=last)
 
     def even_segments(self) -> tuple[Tensor, Tensor]:
-        """Segments that cover all of each clip evenly, neighbours overlapping by half or a little more.
+        """Segments that cover all of each clip evenly, as few as that takes.
 
         Returns:
             tracks (segments,) in ascending order, starts (segments,)
         """
         lengths = self.lengths.cpu().numpy()
-        counts = 1 + np.ceil(np.maximum(0, lengths - self.segment) / (self.segment / 2)).astype(int)
+        counts = np.ceil(lengths / self.segment).astype(int)
         starts = [
             np.linspace(0, max(0, length - self.segment), count).astype(int)
             for length, count in zip(lengths, counts, strict=True)
