@@ -3,7 +3,9 @@
 import json
 import math
 import pickle
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "birnn": {"pool": 2, "embedding": 4, "hidden": 4, "dropout": 0.3},
 }
 FRAMES, BINS = 16, 12
+INPUT = {
+    "representation": "mel", "sample_rate": 8000, "seconds": 30, "hop": 128, "floor_db": 100,
+    "segment_frames": FRAMES, "n_fft": 512, "bands": BINS,
+}  # fmt: skip
 
 
 def clips(lengths: list[int]) -> Clips:
@@ -40,7 +46,7 @@ def settings(model: str = "cnn", **changed: Any) -> checkpoint.Settings:
         "bins": BINS,
         "frames": FRAMES,
         "classes": CLASSES,
-        "input": {"representation": "mel", "seconds": 30},
+        "input": INPUT,
         "training": {"lr": 1e-5, "epochs": 8},
         "seeds": [0, 7],
     }
@@ -177,6 +183,69 @@ def test_weights_of_another_network_are_refused_in_one_line(folder: Path, other:
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent: expected a trained model, found: "):
         checkpoint.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"model": "../params"}, r"model: expected names of letters, digits, - and _"),
+        ({"model": "__init__"}, r"models\.__init__: expected a class Model"),
+        ({"model": "transformer"}, r"models\.transformer: expected a network in"),
+        ({"bins": "12"}, r"bins: expected a whole number"),
+        ({"bins": 10**9}, r"bins: expected a whole number"),
+        ({"classes": 3}, r"classes: expected a list"),
+        ({"seeds": ["../../x"]}, r"seeds\[0\]: expected a whole number"),
+        ({"seeds": []}, r"seeds: expected a list"),
+        ({"input": []}, r"input: expected a group with representation"),
+        ({"input": INPUT | {"seconds": 1e9}}, r"input\.seconds: expected a number"),
+        ({"architecture": [1]}, r"architecture: expected a group with channels"),
+        ({"architecture": ARCHITECTURES["cnn"] | {"kernel": 10**7}}, r"architecture\.kernel: expected a whole number"),
+        ({"architecture": ARCHITECTURES["cnn"] | {"pools": [4, 0]}}, r"architecture\.pools\[1\]: expected a whole"),
+        ({"architecture": ARCHITECTURES["cnn"] | {"pools": [4, 10**30]}}, r"models\.cnn: "),
+        ({"evil": 1}, r"evil: unknown parameter"),
+    ],
+)
+def test_impossible_settings_are_named(folder: Path, changed: dict[str, Any], found: str) -> None:
+    given = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps(given | changed))
+    with pytest.raises(InputError, match=rf"cnn: expected a trained model, found: {found}"):
+        checkpoint.load(folder)
+
+
+def test_settings_nested_without_end_are_refused(folder: Path) -> None:
+    (folder / "settings.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="cnn: expected a trained model, found: "):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"mean": torch.zeros(BINS + 1)}, "mean of shape (13,), not (12,)"),
+        ({"analysis": torch.zeros(3, 3)}, "analysis of shape (3, 3), not (12, 3)"),
+        ({"analysis": torch.tensor(1.0)}, "analysis of shape (), not (12,)"),
+        ({"synthesis": torch.zeros(BINS, 5)}, "synthesis of shape (12, 5), not (5, 12)"),
+    ],
+)
+def test_a_normalisation_of_other_shapes_is_refused(folder: Path, changed: dict[str, Tensor], found: str) -> None:
+    checkpoint.save(folder, settings(), replace(NORMALISATION, **changed))
+    with pytest.raises(InputError, match=re.escape(found)):
+        checkpoint.load(folder)
+
+
+def test_an_svm_head_for_other_classes_is_refused(folder: Path) -> None:
+    checkpoint.save_run(folder, 0, network(settings(), 0), replace(head(0), bias=np.zeros(4, np.float32)))
+    with pytest.raises(InputError, match=r"svm0\.safetensors: .*bias of shape \(4,\), not \(3,\)"):
+        load_all(folder)
+
+
+def test_no_memory_is_taken_for_a_network_that_the_file_does_not_hold(tmp_path: Path) -> None:
+    """51 GB for each of its matrices, were it made."""
+    vast = settings("birnn", architecture=ARCHITECTURES["birnn"] | {"hidden": 2**16})
+    checkpoint.save(tmp_path, vast, NORMALISATION)
+    checkpoint.save_run(tmp_path, 0, network(settings("birnn"), 0), None)
+    with pytest.raises(InputError, match=r"seed0\.safetensors: expected weights of birnn, found: "):
+        load_all(tmp_path)
 
 
 # Predictions. -----------------------------------------------------------------------------------------------------

@@ -175,6 +175,23 @@ def test_file_that_holds_no_parameters_is_refused_in_one_line(tmp_path: Path, te
     assert len(str(refusal.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "train: {lr: 1, lr: 1}\n", "x: {'model': 1, model: 2}\n"])
+def test_a_key_written_twice_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"expected YAML, found: '\w+' twice .*line \d, column \d"):
+        load_text(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["dataset", "train.lr", "models.cnn.channels"])
+def test_a_value_of_a_million_parts_is_not_shown_whole(tmp_path: Path, name: str) -> None:
+    """Ten aliases of ten aliases of ... take no room in the file, nor in memory until they are written out."""
+    text = "x:\n  - &l0 [a]\n" + "".join(f"  - &l{n} [{', '.join(10 * [f'*l{n - 1}'])}]\n" for n in range(1, 7))
+    text += yaml.safe_dump(edited(name, "BOMB"), sort_keys=False).replace("BOMB", "*l6")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match=name) as refusal:
+        params.check({key: value for key, value in yaml.safe_load(text).items() if key != "x"})
+    assert len(str(refusal.value)) < 1000
+
+
 def test_file_that_is_missing_or_binary_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.yaml: No such file"):
         params.load(tmp_path / "absent.yaml")

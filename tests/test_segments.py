@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fma_genre import segments
 from fma_genre.frequencies import centres
-from fma_genre.segments import Clips, batches
+from fma_genre.segments import Clips
 
 SEGMENT = 128
 MEL = {"representation": "mel", "sample_rate": 22050, "n_fft": 2048, "bands": 3, "segment_frames": SEGMENT}
@@ -225,20 +225,3 @@ def test_what_hardly_varies_is_not_blown_up() -> None:
     assert normalisation(levels).abs().max() < 10
     silent = clips([200], torch.zeros(1, 200, 8, dtype=torch.uint8)).normalisation(8)
     assert torch.equal(silent(torch.zeros(1, 5, 8, dtype=torch.uint8)), torch.zeros(1, 5, 8))
-
-
-# Batches. ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [2, 3, 7, 64])
-def test_batches_cover_everything_evenly_and_none_is_of_one(size: int) -> None:
-    """Batch norm cannot train on a batch of one."""
-    for count in range(2, 200):
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(count))
-        parts = list(batches(order, size))
-        assert torch.equal(torch.cat(parts), order)
-        sizes = [len(part) for part in parts]
-        assert min(sizes) >= min(size, count)
-        assert max(sizes) - min(sizes) <= 1
-        assert max(sizes) < 2 * size
-        assert len(sizes) == max(1, count // size)

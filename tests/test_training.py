@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {
     "batches": 400,
     "lr": 0.001,
     "weight_decay": 0.01,
-    "clip": 1.0,
+    "gradient_norm": 1.0,
     "label_smoothing": 0.0,
     "coefficients": 20,
     "pitch": 0.0,
@@ -250,7 +250,7 @@ def test_svm_chooses_c_on_validation_and_of_equals_the_smallest() -> None:
 def test_a_loss_that_diverges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([torch.tensor([0.7, 0.5]), torch.tensor([0.5, float("nan"), 0.5])])
     monkeypatch.setattr(training, "train_epoch", lambda *_: next(losses))
-    with pytest.raises(InputError, match=r"the loss is nan in epoch 2, batch 2 of 3, with lr 0\.001"):
+    with pytest.raises(InputError, match=r"seed0: the loss is nan in epoch 2, batch 2 of 3, with train\.lr 0\.001"):
         run("linear", synthetic([0, 1], bins=4))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fma_genre.segments import Clips, Normalisation, batches
+from fma_genre.segments import Clips, Normalisation
 
 BATCH = 256  # segments
 
@@ -33,8 +33,8 @@ def predict(model: nn.Module, clips: Clips, normalisation: Normalisation) -> Pre
     model.eval()
     tracks, starts = clips.even_segments()
     features, probabilities = [], []
-    for batch in batches(torch.arange(len(tracks), device=tracks.device), BATCH):
-        segments = normalisation(clips.crop(tracks[batch], starts[batch]))
+    for batch in zip(tracks.split(BATCH), starts.split(BATCH), strict=True):
+        segments = normalisation(clips.crop(*batch))
         hidden = model.features(segments)
         features.append(hidden.cpu())
         probabilities.append(model.head(hidden).softmax(dim=1).cpu())

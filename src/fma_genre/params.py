@@ -7,6 +7,7 @@ import ast
 import difflib
 import math
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,23 @@ from fma_genre import InputError
 MODELS = Path(__file__).parent / "models"
 # No models' names: files of metrics/, and keys of metrics/comparison.json.
 TAKEN = ("baseline", "comparison", "dataset", "majority", "n_artists", "n_test", "promoted")
+SHARED = ("sample_rate", "seconds", "hop", "floor_db", "segment_frames")  # by both representations
 Check = Callable[[Any, str], None]
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 100, 100
+shown = _SHORT.repr  # a value as a message shows it, however large it is
 
 
 class _Loader(yaml.SafeLoader):
     """With YAML 1.2's floats (PyYAML takes `1e-05`, as DVC writes it, for a string), and no key twice in a group."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} twice", key.start_mark)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{shown(key.value)} twice", key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -82,8 +89,7 @@ def architecture(params: Mapping[str, Any], model: str) -> dict[str, Any]:
 def representation(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     """How spectrograms of the representation `name` are made: what a trained model's input must be like."""
     settings = params["spectrograms"]
-    shared = {key: settings[key] for key in ("sample_rate", "seconds", "hop", "floor_db", "segment_frames")}
-    return {"representation": name, **shared, **settings[name]}
+    return {"representation": name, **{key: settings[key] for key in SHARED}, **settings[name]}
 
 
 # What each parameter may be. ------------------------------------------------------------------------------------
@@ -114,6 +120,10 @@ def one_of(*choices: str) -> Check:
     return check
 
 
+def anything(value: Any, name: str) -> None:
+    pass
+
+
 def text(value: Any, name: str) -> None:
     if not isinstance(value, str) or not value:
         raise _wrong(name, "a text", value)
@@ -125,6 +135,9 @@ def matching(pattern: str, expected: str) -> Check:
             raise _wrong(name, expected, value)
 
     return check
+
+
+identifier = matching(r"[A-Za-z0-9_-]+", "names of letters, digits, - and _")
 
 
 def list_of(item: Check) -> Check:
@@ -164,16 +177,15 @@ def named(item: Callable[[str], Check]) -> Check:
         if not isinstance(value, dict) or not value:
             raise _wrong(name, "a group of named entries", value)
         for key, entry in value.items():
-            if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", key):
-                raise _wrong(name, "names of letters, digits, - and _", key)
+            identifier(key, name)
             item(key)(entry, _join(name, key))
 
     return check
 
 
 def _join(name: str, key: object) -> str:
-    shown = key if isinstance(key, str) and key.isprintable() else repr(key)
-    return f"{name}.{shown}" if name else str(shown)
+    part = key if isinstance(key, str) and key.isprintable() and len(key) <= 100 else shown(key)
+    return f"{name}.{part}" if name else part
 
 
 def _range(low: float, high: float) -> str:
@@ -181,7 +193,7 @@ def _range(low: float, high: float) -> str:
 
 
 def _wrong(name: str, expected: str, found: object) -> InputError:
-    return InputError(f"{name or 'the file'}: expected {expected}, found {found!r}")
+    return InputError(f"{name or 'the file'}: expected {expected}, found {shown(found)}")
 
 
 # The file. --------------------------------------------------------------------------------------------------------
@@ -201,7 +213,7 @@ TRAIN = {
     "batches": integer(1),
     "lr": number(1e-9, 10),
     "weight_decay": number(0, 10),
-    "clip": number(1e-9, 1e9),
+    "gradient_norm": number(1e-9, 1e9),
     "label_smoothing": number(0, 0.9),
     "coefficients": integer(1),
     "pitch": number(0, 24),
@@ -218,6 +230,12 @@ SPECTROGRAMS = {
     "mel": group({"n_fft": integer(16, 2**16), "bands": integer(2, 2**12)}),
     "stft": group({"n_fft": integer(16, 2**16)}),
 }
+REPRESENTATION = {"representation": one_of("mel", "stft")}
+# What `representation` gives.
+INPUT = group(
+    REPRESENTATION | {key: SPECTROGRAMS[key] for key in SHARED} | {"n_fft": integer(16, 2**16)},
+    {"bands": integer(2, 2**12)},
+)
 # What a network's constructor may ask for: by the argument's name, else by its annotation.
 ARGUMENTS = {
     "dropout": number(0, 0.95),
@@ -249,9 +267,12 @@ def _constructor(model: str) -> dict[str, str]:
     raise InputError(f"models.{model}: expected a class Model in models/{model}.py")
 
 
-def _model(model: str) -> Check:
-    if model in TAKEN:
-        raise InputError(f"models.{model}: expected another name, since metrics/ has something else under it")
+def network(model: str) -> dict[str, Check]:
+    """What the constructor of models/<model>.py may be given, by its arguments' names.
+
+    Raises:
+        InputError: there is no such network, or it asks for something that params.yaml cannot hold.
+    """
     if not (MODELS / f"{model}.py").is_file():
         known = sorted(path.stem for path in MODELS.glob("[!_]*.py"))
         raise InputError(f"models.{model}: expected a network in src/fma_genre/models, found none but {known}")
@@ -260,8 +281,13 @@ def _model(model: str) -> Check:
         if key not in ARGUMENTS and kind not in ARGUMENTS:
             raise InputError(f"models.{model}.{key}: expected one of the types {', '.join(ARGUMENTS)}, found {kind}")
         arguments[key] = ARGUMENTS.get(key) or ARGUMENTS[kind]
-    representation = {"representation": one_of("mel", "stft")}
-    return group(representation | arguments, {**TRAIN, "svm": list_of(number(1e-9, 1e9))})
+    return arguments
+
+
+def _model(model: str) -> Check:
+    if model in TAKEN:
+        raise InputError(f"models.{model}: expected another name, since metrics/ has something else under it")
+    return group(REPRESENTATION | network(model), {**TRAIN, "svm": list_of(number(1e-9, 1e9))})
 
 
 CHECKS = group(

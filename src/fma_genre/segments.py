@@ -141,13 +141,14 @@ class Clips:
         mean = total.double() / count
         deviation = (squares.double() / count - mean.square()).clamp(min=0).sqrt().clamp(min=MIN_DEVIATION)
         cosines, weights = (part.to(total.device) for part in _cosines(self.frequencies, min(coefficients, bins)))
-        analysis = (cosines * weights / deviation).T.float()  # (bins, coefficients)
+        analysis = (cosines * weights / deviation).T.float().contiguous()  # (bins, coefficients)
+        synthesis = (cosines / cosines.square().sum(dim=0).mean().sqrt()).float()
+        raw = Normalisation(mean.float(), analysis, synthesis)
         power = torch.zeros(len(cosines), dtype=torch.float64, device=total.device)
         for levels, filled in self._filled(chunk):
-            power += ((levels.float() - mean.float()) @ analysis)[filled].double().square().sum(dim=0)
+            power += raw.coefficients(levels)[filled].double().square().sum(dim=0)
         scale = (power / count).sqrt().clamp(min=MIN_COEFFICIENT).float()
-        synthesis = cosines / cosines.square().sum(dim=0).mean().sqrt()
-        return Normalisation(mean.float(), (analysis / scale).contiguous(), synthesis.float())
+        return replace(raw, analysis=analysis / scale)
 
     def _filled(self, chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`chunk` tracks at a time: (tracks, frames, bins) of levels, and which frames clips fill (tracks, frames)."""
@@ -162,8 +163,3 @@ def _cosines(frequencies: Tensor, coefficients: int) -> tuple[Tensor, Tensor]:
     share = np.gradient(position)
     place = torch.from_numpy((np.cumsum(share) - share / 2) / share.sum())  # 0 … 1
     return (torch.arange(coefficients)[:, None] * place * math.pi).cos(), torch.from_numpy(share / share.sum())
-
-
-def batches(order: Tensor, size: int) -> Iterator[Tensor]:
-    """Splits `order` (segments,) evenly into batches of `size` or a little more; none is a lone remainder."""
-    yield from order.tensor_split(max(1, len(order) // size))

@@ -34,7 +34,7 @@ class Settings:
     batches: int
     lr: float
     weight_decay: float
-    clip: float
+    gradient_norm: float
     label_smoothing: float
     pitch: float
     mixup: float
@@ -84,7 +84,7 @@ def train(
     for epoch in tqdm(epochs, initial=len(history), total=settings.epochs, **shown):
         batches = prepare(training, normalisation, settings)
         losses = train_epoch(model, batches, settings, optimiser, learning_rates(settings, count, epoch))
-        _check(losses, epoch, settings)
+        _check(losses, epoch, state.stem, settings)
         history.append(Epoch(epoch, float(losses.mean()), *_validate(model, validation, normalisation)))
         resume.save(state, model, optimiser, [asdict(epoch) for epoch in history])
         watch(history)
@@ -116,7 +116,7 @@ def train_epoch(
         loss = cross_entropy(model(segments), targets, label_smoothing=settings.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_norm)
         optimiser.step()
         losses.append(loss.detach())
     return torch.stack(losses)
@@ -130,14 +130,14 @@ def learning_rates(settings: Settings, count: int, epoch: int) -> Iterator[float
         yield settings.lr * (progress / WARM_UP if progress < WARM_UP else falling)
 
 
-def _check(losses: Tensor, epoch: int, settings: Settings) -> None:
+def _check(losses: Tensor, epoch: int, run: str, settings: Settings) -> None:
     """Raises InputError for the first loss of an epoch that is not finite."""
     wrong = (~losses.isfinite()).nonzero()
     if len(wrong):
         batch = int(wrong[0])
         raise InputError(
-            f"train: the loss is {float(losses[batch])} in epoch {epoch}, batch {batch + 1} of {len(losses)},"
-            f" with lr {settings.lr:g}: lower it"
+            f"{run}: the loss is {float(losses[batch])} in epoch {epoch}, batch {batch + 1} of {len(losses)},"
+            f" with train.lr {settings.lr:g}: lower it"
         )
 
 

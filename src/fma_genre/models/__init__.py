@@ -1,7 +1,8 @@
 """The networks, one file each: a class `Model` whose keyword arguments are its section of params.yaml.
 
 A network takes standardised segments `(segments, frames, bins)`. `features` gives the last hidden layer
-`(segments, features)`, `forward` the logits `(segments, classes)`.
+`(segments, features)`, `forward` the logits `(segments, classes)`. It can also be built on torch's device `meta`,
+where tensors have shapes but no memory.
 """
 
 import importlib
@@ -22,5 +23,5 @@ def build(name: str, arguments: Mapping[str, Any], *, bins: int, frames: int, cl
     try:
         module = importlib.import_module(f"fma_genre.models.{name}")
         return module.Model(bins=bins, frames=frames, classes=classes, **arguments)
-    except (ImportError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"models.{name}: {error}") from error
