@@ -44,7 +44,7 @@ from fma_genre import archives, audio, extraction, params, spectrogram, store, z
 
 REAL = Path(os.environ.get("FMA_REAL", ROOT.parent / "shared" / "real"))
 SETTINGS = params.load(ROOT / "params.yaml")["spectrograms"] | {"backend": "loky"}
-TURN = 10  # clips
+TURN = 20  # clips
 DISTINCT = 39  # clips of real music that there are
 WORKERS = 2  # whose memory is measured
 
@@ -78,7 +78,7 @@ def main() -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archive", type=Path, help="a zip in the FMA's layout")
-    parser.add_argument("--clips", type=int, default=32 * TURN, help="how many to extract (default %(default)s)")
+    parser.add_argument("--clips", type=int, default=16 * TURN, help="how many to extract (default %(default)s)")
     parser.add_argument(
         "--memory", type=int, nargs="*", default=[300, 3000], help="numbers of clips to measure it with"
     )
@@ -192,8 +192,7 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
             bands = spectrogram.mel_power(samples, mel["n_fft"], hop, filters, floor_db)
         with timed("quantise and write"):
             for name, power in (("stft", bins), ("mel", bands)):
-                levels = spectrogram.quantise(spectrogram.decibels(power, floor_db), floor_db)
-                store.write(folder / f"{name}.npy", row, levels[:frames])
+                store.write(folder / f"{name}.npy", row, spectrogram.stored(power, floor_db)[:frames])
     return {step: median(times) for step, times in steps.items()}
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from fma_genre import InputError, audio, store, zips
 from fma_genre.files import whole
-from fma_genre.spectrogram import bins, frame_count, mel_filters, quantise, spectrogram
+from fma_genre.spectrogram import bins, frame_count, mel_filters, power, stored
 
 SOURCE = Path(__file__).parents[1]
 REPRESENTATIONS = ("mel", "stft")
@@ -158,8 +158,7 @@ def _levels(samples: np.ndarray, name: str, settings: Mapping[str, Any], folder:
     """(samples,) to the representation `name` in 8 bits, (frames, bins)."""
     filters = _filters(folder / "filters.npy") if name == "mel" else None
     floor, frames = settings["floor_db"], frame_count(settings["seconds"], settings["sample_rate"], settings["hop"])
-    levels = spectrogram(samples, settings["hop"], floor, settings[name]["n_fft"], filters)
-    return quantise(levels[:frames], floor)
+    return stored(power(samples, settings["hop"], floor, settings[name]["n_fft"], filters), floor)[:frames]
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ Groups = list[tuple[slice, slice, np.ndarray]]
 
 def power_spectrum(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
     """Squared magnitude of the STFT: (samples,) float32 to (frames, n_fft // 2 + 1) float32."""
-    frames = _frames(samples.astype(np.float64), n_fft, hop)
+    frames = _frames(samples, n_fft, hop, np.float64)
     power = np.empty((len(frames), n_fft // 2 + 1), np.float32)
     for block, squared in _squared(frames, np.float64):
         power[block] = squared
@@ -38,7 +38,7 @@ def mel_power(samples: np.ndarray, n_fft: int, hop: int, filters: np.ndarray, fl
 
     What is more than `floor_db` under the clip's maximum may be rough.
     """
-    frames = _frames(samples, n_fft, hop)
+    frames = _frames(samples, n_fft, hop, np.float32)
     groups = _groups(filters)
     power, total = _bands(frames, groups, np.float32)
     quietest = np.maximum(power.min(axis=1), power.max() * 10 ** (-floor_db / 10))
@@ -47,9 +47,11 @@ def mel_power(samples: np.ndarray, n_fft: int, hop: int, filters: np.ndarray, fl
     return power
 
 
-def _frames(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
-    """A view of (samples,): (frames, n_fft)."""
-    return np.lib.stride_tricks.sliding_window_view(np.pad(samples, n_fft // 2), n_fft)[::hop]
+def _frames(samples: np.ndarray, n_fft: int, hop: int, precision: type[np.floating]) -> np.ndarray:
+    """(samples,) with zeros beyond their ends, in overlapping frames (frames, n_fft)."""
+    padded = np.zeros(len(samples) + 2 * (n_fft // 2), precision)
+    padded[n_fft // 2 : n_fft // 2 + len(samples)] = samples
+    return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
 
 
 def _squared(frames: np.ndarray, precision: type[np.floating]) -> Iterator[tuple[slice, np.ndarray]]:
@@ -70,8 +72,9 @@ def _bands(frames: np.ndarray, groups: Groups, precision: type[np.floating]) -> 
     """Power of (frames, n_fft) in bands, (frames, bands), and in all (frames,)."""
     power = np.empty((len(frames), groups[-1][1].stop), np.float32)
     total = np.empty(len(frames), np.float32)
+    ones = np.ones(frames.shape[1] // 2 + 1, precision)
     for block, squared in _squared(frames, precision):
-        total[block] = squared.sum(axis=1)
+        total[block] = squared @ ones
         for bins, bands, weights in groups:
             np.matmul(squared[:, bins], weights, out=power[block, bands])
     return power, total
@@ -97,9 +100,9 @@ def mel_filters(rate: int, n_fft: int, bands: int) -> np.ndarray:
         return np.ascontiguousarray(mel(sr=rate, n_fft=n_fft, n_mels=bands).T)
 
 
-def decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
-    """Power to dB relative to its maximum, from −`floor_db` to 0; silence is all floor."""
-    peak = power.max()
+def decibels(power: np.ndarray, floor_db: float, peak: float | None = None) -> np.ndarray:
+    """Power to dB relative to `peak`, by default its maximum, from −`floor_db` to 0; silence is all floor."""
+    peak = power.max() if peak is None else peak
     if peak <= SILENCE:
         return np.full_like(power, -floor_db)
     levels = power / peak
@@ -130,10 +133,24 @@ def frame_count(seconds: float, rate: int, hop: int) -> int:
     return 1 + int(seconds * rate) // hop
 
 
+def power(samples: np.ndarray, hop: int, floor_db: float, n_fft: int, filters: np.ndarray | None = None) -> np.ndarray:
+    """(samples,) to power (frames, bins): in mel bands with `filters`, else in STFT bins without the 0 Hz one."""
+    if filters is None:
+        return power_spectrum(samples, n_fft, hop)[:, 1:]
+    return mel_power(samples, n_fft, hop, filters, floor_db)
+
+
 def spectrogram(
     samples: np.ndarray, hop: int, floor_db: float, n_fft: int, filters: np.ndarray | None = None
 ) -> np.ndarray:
-    """(samples,) to (frames, bins) in dB: mel bands with `filters`, else STFT bins without the 0 Hz one."""
-    if filters is None:
-        return decibels(power_spectrum(samples, n_fft, hop)[:, 1:], floor_db)
-    return decibels(mel_power(samples, n_fft, hop, filters, floor_db), floor_db)
+    """`power` in dB, from −`floor_db` to 0."""
+    return decibels(power(samples, hop, floor_db, n_fft, filters), floor_db)
+
+
+def stored(power: np.ndarray, floor_db: float) -> np.ndarray:
+    """Power (frames, bins) in dB in 8 bits: `quantise(decibels(power))`, a block of frames at a time."""
+    levels, peak = np.empty(power.shape, np.uint8), power.max()
+    for start in range(0, len(power), BLOCK):
+        block = slice(start, start + BLOCK)
+        levels[block] = quantise(decibels(power[block], floor_db, peak), floor_db)
+    return levels
