@@ -47,6 +47,7 @@ def main(parameters: dict[str, Any]) -> None:
     synthetic = params.is_synthetic(parameters)
     finding = headline(pairs, parameters["dataset"], synthetic)
     draw(intervals, runs, genres, finding)
+    draw_tracks(tracks["actual"], {model: labels[model] for model in models}, list(by_size))
     print(finding)
     text = report(facts, results, pairs, against, parameters["compare"]["confidence"], synthetic)
     files.write_text(Path("report.md"), text)
@@ -120,6 +121,26 @@ def draw(
     curves = {model: pd.read_csv(f"plots/training/{model}.csv") for model in runs}
     plotting.save(plotting.learning_curves(curves, colour), FIGURES / "curves.svg")
     plotting.save(plotting.genres(genres, colour), FIGURES / "genres.svg")
+
+
+def draw_tracks(actual: pd.Series, labels: Mapping[str, np.ndarray], genres: list[str]) -> None:
+    """Where each model's ensemble is wrong, and where the models disagree.
+
+    Args:
+        actual: the tracks' genres (tracks,).
+        labels: by model, predicted (tracks,) as places among the sorted genres.
+        genres: in the order of the figures.
+    """
+    colour, classes = plotting.colours(labels), sorted(genres)
+    order = pd.Index(genres)
+    named = {model: np.array(classes)[label] for model, label in labels.items()}
+    matrices = {
+        model: metrics.confusion(order.get_indexer(pd.Index(actual)), order.get_indexer(pd.Index(names)), len(genres))
+        for model, names in named.items()
+    }
+    plotting.save(plotting.confusions(matrices, genres, colour), FIGURES / "confusion.svg")
+    right = {model: names == actual.to_numpy() for model, names in named.items()}
+    plotting.save(plotting.disagreements(right, actual, genres, colour), FIGURES / "disagreement.svg")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ Follows ``librosa.load``: channels are averaged, then resampled with soxr's HQ f
 import functools
 import math
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
 LOUDEST = 1e9  # full scale is 1; the power of what is louder would overflow
+MOST = 8 * 192_000  # samples a second in all channels: what claims more is no music, and would take much memory
 
 
 class UnreadableClipError(Exception):
@@ -32,10 +36,27 @@ def load(data: bytes, rate: int, seconds: float) -> Clip:
         UnreadableClipError: it does not open, breaks off with an error, is empty, or is not finite.
     """
     channels, original_rate, cut = decode(data, seconds)
+    return Clip(to_mono(channels, original_rate, rate), cut)
+
+
+def windows(path: Path, rate: int, seconds: float) -> Iterator[np.ndarray]:
+    """A file of any length, `seconds` after `seconds`: mono (samples,) float32 at `rate` Hz, the last may be shorter.
+
+    Raises:
+        OSError: it cannot be opened.
+        UnreadableClipError: as `load`, when it gets there.
+    """
+    with path.open("rb") as source, _opened(source.fileno()) as file:
+        while len(channels := file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True)):
+            yield to_mono(channels, file.samplerate, rate)
+
+
+def to_mono(channels: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
+    """(samples, channels) at `original_rate` Hz to (samples,) at `rate`; raises UnreadableClipError if not finite."""
     samples = resample(mix(channels), original_rate, rate)
     if not max(samples.max(), -samples.min()) < LOUDEST:  # nor is NaN
         raise UnreadableClipError("samples that are not finite")
-    return Clip(samples, cut)
+    return samples
 
 
 def decode(data: bytes, seconds: float) -> tuple[np.ndarray, int, bool]:
@@ -47,17 +68,26 @@ def decode(data: bytes, seconds: float) -> tuple[np.ndarray, int, bool]:
     with tempfile.TemporaryFile() as copy:  # libsndfile reads it without a call into Python for every frame
         copy.write(data)
         copy.seek(0)
-        try:
-            with soundfile.SoundFile(copy.fileno(), closefd=False) as file:
-                wanted = int(seconds * file.samplerate)
-                channels = file.read(wanted, dtype="float32", always_2d=True)
-                cut = len(channels) == wanted and len(file.read(1)) > 0
-                rate = file.samplerate
-        except soundfile.LibsndfileError as error:
-            raise UnreadableClipError(error.error_string) from error
+        with _opened(copy.fileno()) as file:
+            wanted = int(seconds * file.samplerate)
+            channels = file.read(wanted, dtype="float32", always_2d=True)
+            cut = len(channels) == wanted and len(file.read(1)) > 0
+            rate = file.samplerate
     if not len(channels):
         raise UnreadableClipError("no samples in it")
     return channels, rate, cut
+
+
+@contextmanager
+def _opened(descriptor: int) -> Iterator[soundfile.SoundFile]:
+    """What libsndfile says against a file is an UnreadableClipError."""
+    try:
+        with soundfile.SoundFile(descriptor, closefd=False) as file:
+            if file.samplerate * file.channels > MOST:
+                raise UnreadableClipError(f"{file.channels} channels at {file.samplerate} Hz")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise UnreadableClipError(error.error_string) from error
 
 
 def mix(channels: np.ndarray) -> np.ndarray:
