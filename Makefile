@@ -1,9 +1,12 @@
 # make repro   the whole pipeline on params.yaml, then the comparison of the models
 # make test    linter, type checker, tests
+# make show    the results as one page, page.html
+# make diff    what this branch does to the results of BASE, as its pull request shows it: make diff BASE=main
 # make lock    pins what the ranges of pyproject.toml resolve to today
-.PHONY: repro test lock
+.PHONY: repro test show diff lock
 
 PYTHON ?= python3
+BASE ?= main
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
@@ -17,6 +20,12 @@ test: .venv/installed
 	@ruff format --check
 	@mypy
 	@pytest
+
+show: .venv/installed
+	@python src/show.py
+
+diff: .venv/installed
+	@python src/diff.py $(BASE)
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}")'

@@ -1,0 +1,111 @@
+"""The genre of audio files, by the promoted model: the three likeliest, with their probabilities.
+
+    python src/predict.py FILE… [--json] [--plot FOLDER] [--model FOLDER]
+
+A line a file, as soon as it is known; with --json an object a line. A file that cannot be read is a line on the
+standard error, and the exit code is then 1. --plot draws each file's votes over time.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from fma_genre import InputError, params, plotting
+from fma_genre.audio import UnreadableClipError
+from fma_genre.device import make_deterministic
+from fma_genre.ensemble import Ensemble, Heard
+
+ROOT = Path(__file__).parents[1]
+PROMOTED = ROOT / "models/promoted"
+TOP = 3
+
+
+def main() -> int:
+    arguments = parse()
+    make_deterministic(seed=0)
+    try:
+        ensemble = Ensemble(arguments.model)
+        parameters = params.load(ROOT / "params.yaml")
+        if arguments.model == PROMOTED and params.is_synthetic(parameters):
+            print("predict: the model has learnt from the synthetic demo and knows nothing of music", file=sys.stderr)
+    except InputError as error:
+        sys.exit(f"predict: {error}")
+    names = [printable(str(path)) for path in arguments.files]
+    widths = (max(map(len, names)), max(len(printable(genre)) for genre in ensemble.settings.classes))
+    pictures = pictures_of(arguments.plot, arguments.files)
+    failed = 0
+    for name, path, picture in zip(names, arguments.files, pictures, strict=True):
+        try:
+            heard = ensemble.hear(path)
+        except (UnreadableClipError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            print(f"predict: {name}: expected audio, found: {reason}", file=sys.stderr)
+            failed = 1
+            continue
+        genres = likeliest(heard, ensemble.settings.classes)
+        print(as_json(path, heard, genres) if arguments.json else as_row(name, genres, *widths), flush=True)
+        if picture:
+            colour = plotting.colours(parameters["models"]).get(ensemble.settings.model, plotting.GREY)
+            draw(heard, ensemble, f"{printable(path.name)}: {printable(next(iter(genres)))}", colour, picture)
+    return failed
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The genre of audio files, by the promoted model.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio: MP3, WAV, FLAC, Ogg, …")
+    parser.add_argument("--json", action="store_true", help="an object a line, for programs")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw each file's votes over time there, as SVG")
+    parser.add_argument("--model", type=Path, default=PROMOTED, metavar="FOLDER", help="such as models/cnn")
+    return parser.parse_args()
+
+
+def likeliest(heard: Heard, classes: list[str]) -> dict[str, float]:
+    """The three likeliest genres and their probabilities, means over the file's segments."""
+    means = heard.probabilities.mean(axis=0)
+    return {classes[place]: float(means[place]) for place in np.argsort(-means, kind="stable")[:TOP]}
+
+
+def as_row(name: str, genres: dict[str, float], name_width: int, genre_width: int) -> str:
+    cells = [f"{printable(genre):<{genre_width}} {100 * share:5.1f} %" for genre, share in genres.items()]
+    return "   ".join([f"{name:<{name_width}}", *cells])
+
+
+def as_json(path: Path, heard: Heard, genres: dict[str, float]) -> str:
+    shares = {genre: round(share, 6) for genre, share in genres.items()}
+    return json.dumps({"file": str(path), "seconds": round(heard.seconds, 3), "genres": shares})
+
+
+def printable(text: str) -> str:
+    """A name from a model's folder or a file system, without what moves a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def pictures_of(folder: Path | None, files: list[Path]) -> Iterator[Path | None]:
+    """For each file one of its name, numbered where that is taken by another."""
+    taken: set[Path] = set()
+    for path in files:
+        if not folder:
+            yield None
+            continue
+        names = (folder / f"{path.name}{f'-{number}' if number else ''}.svg" for number in count())
+        picture = next(name for name in names if name not in taken)
+        taken.add(picture)
+        yield picture
+
+
+def draw(heard: Heard, ensemble: Ensemble, title: str, colour: str, path: Path) -> None:
+    votes = plotting.Votes(title, heard.picture, heard.starts, heard.probabilities, heard.seconds)
+    figure = plotting.votes(
+        [votes], ensemble.settings.classes, ensemble.frequencies, colour,
+        f"How the segments vote (the darker, the surer), by {ensemble.settings.model}",
+    )  # fmt: skip
+    plotting.save(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

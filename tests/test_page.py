@@ -1,0 +1,102 @@
+"""The page of results, in a real browser: whole without network or scripts, on a desk and on a phone."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fma_genre.page import page
+from project import Project
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(not BROWSER, reason="needs Chromium or Chrome: apt install chromium")
+MEASURE = """
+<iframe style="border: 0; width: {width}px; height: 800px" srcdoc="{page}"></iframe>
+<pre id="found"></pre>
+<script>
+addEventListener("load", () => {{
+  const page = document.querySelector("iframe").contentDocument
+  const pictures = [...page.images].map(image => [image.complete, image.naturalWidth, image.clientWidth])
+  const {{ scrollWidth, clientWidth }} = page.documentElement
+  const overlaps = [...page.querySelectorAll("figure")].filter(figure => figure.clientWidth > clientWidth).length
+  found.textContent = JSON.stringify({{ pictures, scrollWidth, clientWidth, overlaps, scripts: page.scripts.length }})
+}})
+</script>
+"""
+
+
+def browse(path: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Opens a file where no name resolves."""
+    assert BROWSER
+    return subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", *arguments, path.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shown(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = finished.copy(tmp_path_factory.mktemp("shown") / "project")
+    output = project.run("python", "src/show.py").stdout
+    assert output.startswith("file://")
+    assert output.endswith("page.html: open it in a browser\n")
+    return project.path / "page.html"
+
+
+def test_it_holds_all_that_it_shows(shown: Path) -> None:
+    text = shown.read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text)
+    assert "<script" not in text
+    pictures = len(re.findall("<img ", text))
+    assert pictures == len(re.findall('alt="[^"]+"', text)) == 7
+    assert text.index("<img ") < text.index("<table>"), "pictures come before tables"
+
+
+def test_it_is_the_same_again(shown: Path) -> None:
+    before = shown.read_bytes()
+    Project(shown.parent, shown.parent).run("python", "src/show.py")
+    assert shown.read_bytes() == before
+
+
+@needs_browser
+def test_it_opens_without_a_complaint(shown: Path, tmp_path: Path) -> None:
+    done = browse(shown, tmp_path, f"--screenshot={tmp_path / 'page.png'}", "--window-size=1280,2000")
+    assert not re.findall(r".*CONSOLE.*", done.stderr)
+    assert (tmp_path / "page.png").stat().st_size > 50_000
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_all_pictures_are_there_and_nothing_sticks_out(shown: Path, tmp_path: Path, width: int) -> None:
+    measured = tmp_path / "measured.html"
+    measured.write_text(MEASURE.format(width=width, page=html.escape(shown.read_text())))
+    done = browse(measured, tmp_path, "--dump-dom", "--window-size=1400,900")
+    found = json.loads(re.findall(r'<pre id="found">(.*?)</pre>', done.stdout)[0])
+    assert len(found["pictures"]) == 7
+    assert all(complete and natural > 400 and seen > 300 for complete, natural, seen in found["pictures"])
+    assert found["scrollWidth"] <= found["clientWidth"]
+    assert width - 20 <= found["clientWidth"] <= width  # but for a scroll bar
+    assert (found["overlaps"], found["scripts"]) == (0, 0)
+
+
+def test_names_are_text_to_it() -> None:
+    evil = "<script>alert(1)</script>"
+    text = page(evil, {f'"{evil}': b"<svg/>"}, f"| a |\n|---|\n| {evil} |\n\n[x](javascript:alert(1)) <img src=x>")
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert 'href="javascript' not in text
+    assert "<td>&lt;script&gt;" in text
+
+
+def test_without_results_it_says_what_is_missing(finished: Project, tmp_path: Path) -> None:
+    project = finished.clone(tmp_path / "clone")
+    done = project.run("python", "src/show.py", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "show: expected report.md, found none: `make repro` makes it\n"

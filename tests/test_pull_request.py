@@ -1,0 +1,248 @@
+"""A pull request, played: a remote, a base, branches, a shallow clone of the merge, and the workflows' own commands."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workflows
+from project import Project
+
+URL = "https://github.com/someone/fma-genre/blob/1a2b3c"
+METRICS = ("accuracy", "precision", "recall", "f1")
+ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = ["git", "-c", "protocol.file.allow=always", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **author}, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def metrics(project: Project, name: str) -> dict[str, Any]:
+    return json.loads((project.path / "metrics" / f"{name}.json").read_text())
+
+
+def propose(base: Project, branch: Project, folder: Path) -> Project:
+    """The clone that GitHub's runner has of a pull request: the merge of branch into base, and no further back."""
+    remote = folder / "remote.git"
+    git(folder, "clone", "--quiet", "--bare", str(base.path), str(remote))
+    git(branch.path, "checkout", "--quiet", "-b", "proposal")
+    git(branch.path, "add", ".")
+    git(branch.path, "commit", "--quiet", "--message=proposal", "--allow-empty")
+    git(branch.path, "push", "--quiet", str(remote), "proposal")
+    merging = folder / "merging"
+    git(folder, "clone", "--quiet", str(remote), str(merging))
+    git(merging, "merge", "--quiet", "--no-ff", "--message=merge", "origin/proposal")
+    git(merging, "push", "--quiet", "origin", "HEAD:refs/pull/1/merge")
+    clone = folder / "runner"
+    git(folder, "init", "--quiet", str(clone))
+    git(clone, "fetch", "--quiet", "--depth=2", remote.as_uri(), "refs/pull/1/merge")
+    git(clone, "checkout", "--quiet", "FETCH_HEAD")
+    return Project(clone, base.home)
+
+
+def report(runner: Project, folder: Path, code: int = 0) -> str:
+    """What the workflow finds, with its own commands."""
+    environment = runner.environment | {"BASE": "main", "URL": URL, "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    done = workflows.run("report", "Compare with the base", runner.path, environment)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    text = (runner.path / "pull-request.md").read_text()
+    assert (folder / "summary.md").read_text() == text
+    return text
+
+
+def rows(text: str) -> dict[tuple[str, str], tuple[str, str, str]]:
+    return {(name, metric): (there, here, change) for name, metric, there, here, change in ROW.findall(text)}
+
+
+def expected(there: float, here: float) -> tuple[str, str, str]:
+    return tuple(f"{100 * value:{form}}".replace("-", "−") for value, form in  # type: ignore[return-value]
+                 ((there, ".2f"), (here, ".2f"), (here - there, "+.2f")))  # fmt: skip
+
+
+@pytest.fixture
+def branch(finished: Project, tmp_path: Path) -> Project:
+    return finished.copy(tmp_path / "branch")
+
+
+def choose(name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda params: params.update({name: value})
+
+
+def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project, tmp_path: Path) -> None:
+    branch.edit_params(choose("model", "birnn"))
+    branch.repro()
+    text = report(propose(finished, branch, tmp_path), tmp_path)
+    cnn, birnn = metrics(finished, "cnn"), metrics(finished, "birnn")
+    assert rows(text) == {
+        ("promoted", metric.replace("f1", "F1")): expected(cnn[metric], birnn[metric])
+        for metric in METRICS
+        if cnn[metric] != birnn[metric]
+    }
+    assert re.findall(r"^\| `([a-z@]+)` \| (.*) \|$", text, re.MULTILINE)[-2:] == [
+        ("download", "`model` `cnn` → `birnn`"),
+        ("promote", "`model` `cnn` → `birnn`, `metrics/cnn.json`, `models/cnn`, `metrics/birnn.json` and others"),
+    ]
+    assert "synthetic demo" in text
+    assert "not fresh" not in text
+
+
+def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, tmp_path: Path) -> None:
+    branch.edit_params(lambda params: params["models"]["birnn"].update(hidden=16))
+    branch.repro()
+    text = report(propose(finished, branch, tmp_path), tmp_path)
+    before, after = metrics(finished, "birnn"), metrics(branch, "birnn")
+    changed = {metric for metric in METRICS if before[metric] != after[metric]}
+    assert changed, "the miniature must change for this test to say anything"
+    found = rows(text)
+    for metric in METRICS:
+        row = found.get(("birnn", metric.replace("f1", "F1")))
+        assert row == (expected(before[metric], after[metric]) if metric in changed else None)
+    pairs = [metrics(project, "comparison")["birnn_minus_cnn"] for project in (finished, branch)]
+    for metric in ("accuracy", "f1"):
+        row = found.get(("comparison", f"birnn less cnn, {metric.replace('f1', 'F1')}"))
+        there, here = (pair[metric] for pair in pairs)
+        assert row == (expected(there, here) if there != here else None)
+    assert {name for name, _ in found} <= {"birnn", "comparison"}
+    assert "| `train@birnn` | `models.birnn.hidden` `8` → `16` |" in text
+    assert "train@cnn" not in text
+    shown = re.findall(r"\]\((\S+?)\)", text)
+    assert f"{URL}/plots/comparison/accuracy.svg?raw=true" in shown
+    assert all(address.startswith(f"{URL}/plots/") for address in shown)
+
+
+def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Project, tmp_path: Path) -> None:
+    branch.edit_params(choose("dataset", "other"))
+    branch.repro()
+    text = report(propose(finished, branch, tmp_path), tmp_path)
+    assert not rows(text)
+    assert "**Not subtracted**: `promoted`, `birnn`, `cnn`, `baseline`, `comparison`" in text
+    tests = [metrics(project, "cnn")["n_test"] for project in (finished, branch)]
+    assert f"`demo ({tests[0]} test tracks)` there, on `other ({tests[1]} test tracks)` here" in text
+    assert "`dataset` `demo` → `other`" in text
+
+
+def test_a_branch_whose_results_are_older_than_its_code(finished: Project, branch: Project, tmp_path: Path) -> None:
+    branch.edit_params(lambda params: params["train"].update(lr=0.123))
+    text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
+    assert "**dvc.lock is not fresh**: `dvc repro` would run `train@cnn`, `train@birnn`, and what follows" in text
+
+
+def test_a_branch_that_changes_no_result(finished: Project, branch: Project, tmp_path: Path) -> None:
+    (branch.path / "README.md").write_text("a better one\n")
+    text = report(propose(finished, branch, tmp_path), tmp_path)
+    assert "No metric has changed." in text
+    assert "No stage has run." in text
+    assert "Pictures" not in text
+
+
+def test_a_first_pull_request_on_a_base_without_results(finished: Project, branch: Project, tmp_path: Path) -> None:
+    empty = finished.clone(tmp_path / "empty")
+    for path in ("metrics", "plots", "dvc.lock"):
+        git(empty.path, "rm", "-r", "--quiet", path)
+    git(empty.path, "commit", "--quiet", "--message=no results yet")
+    git(branch.path, "fetch", "--quiet", str(empty.path), "main")
+    git(branch.path, "reset", "--quiet", "--soft", "FETCH_HEAD")
+    text = report(propose(empty, branch, tmp_path), tmp_path)
+    found = rows(text)
+    for metric in METRICS:
+        value = metrics(finished, "cnn")[metric]
+        assert found["promoted", metric.replace("f1", "F1")] == ("", f"{100 * value:.2f}", "")
+    assert "| `train@cnn` | is new |" in text
+
+
+def test_make_diff_reads_the_working_tree(finished: Project, branch: Project) -> None:
+    branch.edit_params(choose("model", "birnn"))
+    branch.repro()
+    (branch.path / ".venv").mkdir()
+    (branch.path / ".venv/installed").touch()
+    text = branch.run("make", "diff", "BASE=main").stdout
+    assert {name for name, _ in rows(text)} == {"promoted"}
+    done = branch.run("make", "diff", "BASE=nowhere", check=False)
+    assert done.returncode
+    assert "diff: git rev-parse" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "content"), [("metrics/cnn.json", "{"), ("metrics/cnn.json", "[1]"), ("dvc.lock", "a: b: c")]
+)
+def test_results_that_are_no_results_are_refused_in_a_line(branch: Project, path: str, content: str) -> None:
+    (branch.path / path).unlink()
+    (branch.path / path).write_text(content)
+    done = branch.run("python", "src/diff.py", "main", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("diff: ")
+    assert path in done.stderr
+
+
+# Posting it. ------------------------------------------------------------------------------------------------------
+
+FAKE = """#!/usr/bin/env python3
+# Stands in for GitHub's command-line program: answers from a file, and writes down what it is asked.
+import json, os, shutil, subprocess, sys
+arguments = sys.argv[1:]
+state = json.load(open(os.environ["FAKE_STATE"]))
+with open(os.environ["FAKE_LOG"], "a") as log:
+    log.write(json.dumps(arguments) + "\\n")
+if arguments[:2] == ["run", "download"]:
+    os.mkdir(arguments[arguments.index("--dir") + 1])
+    shutil.copy(os.environ["FAKE_REPORT"], "report/pull-request.md")
+elif "--jq" in arguments:
+    answer = state["comments"] if any("comments" in argument for argument in arguments) else state["pulls"]
+    query = arguments[arguments.index("--jq") + 1]
+    done = subprocess.run(["jq", "--raw-output", query], input=json.dumps(answer), text=True, capture_output=True)
+    sys.stdout.write(done.stdout.replace("null\\n", ""))
+    sys.exit(done.returncode)
+"""
+
+
+@pytest.mark.parametrize("earlier", [None, "github-actions[bot]", "somebody"])
+def test_one_comment_is_posted_and_later_updated(tmp_path: Path, earlier: str | None) -> None:
+    if not any((Path(folder) / "jq").exists() for folder in os.environ["PATH"].split(os.pathsep)):
+        pytest.skip("needs jq, which is what gh's --jq runs")
+    calls = post(tmp_path, earlier, head="abc")
+    *_, last = calls
+    assert last[:3] == ["api", "--method", "PATCH" if earlier == "github-actions[bot]" else "POST"]
+    assert last[3].endswith("/comments/7" if earlier == "github-actions[bot]" else "/issues/12/comments")
+    assert last[4:] == ["--field", "body=@comment.md"]
+    text = (tmp_path / "comment.md").read_text()
+    assert "@\u200beverybody" in text
+    assert len(text) < 65536
+
+
+def test_a_report_of_an_older_push_is_not_posted(tmp_path: Path) -> None:
+    if not any((Path(folder) / "jq").exists() for folder in os.environ["PATH"].split(os.pathsep)):
+        pytest.skip("needs jq, which is what gh's --jq runs")
+    assert not any("POST" in call or "PATCH" in call for call in post(tmp_path, None, head="newer"))
+
+
+def post(folder: Path, earlier: str | None, head: str) -> list[list[str]]:
+    """Runs the step that comments; the calls of gh that it made."""
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "gh").write_text(FAKE)
+    (programs / "gh").chmod(0o755)
+    mark = "<!-- metric differences -->"
+    comments = [{"id": 7, "body": f"{mark} old", "user": {"login": earlier}}] if earlier else []
+    others = [{"id": 3, "body": "Well done", "user": {"login": "github-actions[bot]"}}]
+    state = {"pulls": [{"number": 12, "head": {"sha": head}}], "comments": others + comments}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "report.md").write_bytes(f"{mark}\n@everybody ".encode() + b"\xff" + 70000 * "ä@".encode())
+    environment = {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "GH_TOKEN": "x", "GH_REPO": "someone/fma-genre",
+        "RUN": "5", "HEAD": "fork:branch", "COMMIT": "abc", "FAKE_STATE": str(folder / "state.json"),
+        "FAKE_LOG": str(folder / "log"), "FAKE_REPORT": str(folder / "report.md"),
+    }  # fmt: skip
+    done = workflows.run("comment", "Post the report", folder, environment)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in (folder / "log").read_text().splitlines()]

@@ -1,0 +1,63 @@
+"""The workflows: valid, pinned, with no more rights than they need, and no code of a stranger beside a token."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from project import ROOT
+from workflows import FOLDER, NAMES, load
+
+
+def program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def test_they_are_what_github_understands() -> None:
+    files = sorted(map(str, FOLDER.glob("*.yml")))
+    done = subprocess.run(
+        [program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_security_linter_finds_nothing() -> None:
+    done = subprocess.run(
+        [program("zizmor"), "--offline", "--no-progress", str(FOLDER)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rights_are_given_to_jobs_and_actions_are_pinned(name: str) -> None:
+    workflow = load(name)
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        assert job["permissions"]
+        for step in job["steps"]:
+            assert re.search(r"@[0-9a-f]{40}$", step.get("uses", f"@{'0' * 40}"))
+            assert "${{" not in step.get("run", ""), "an expression in a script can be an injection"
+
+
+def test_only_by_hand_is_anything_pushed() -> None:
+    rights = {name: next(iter(load(name)["jobs"].values()))["permissions"] for name in NAMES}
+    assert rights["test"] == rights["report"] == {"contents": "read"}
+    assert rights["comment"] == {"actions": "read", "pull-requests": "write"}
+    assert "\non:\n  workflow_dispatch:\n" in (FOLDER / "experiment.yml").read_text()
+
+
+def test_what_can_comment_runs_nothing_of_the_branch() -> None:
+    steps = load("comment")["jobs"]["comment"]["steps"]
+    assert [step.get("uses") for step in steps] == [None]
+    assert not re.search(r"python|make|checkout|\./", steps[0]["run"])
+
+
+def test_the_experiment_and_the_makefile_call_what_there_is() -> None:
+    scripts = "\n".join(
+        step.get("run", "") for name in NAMES for job in load(name)["jobs"].values() for step in job["steps"]
+    )
+    for script in re.findall(r"src/\w+\.py", scripts + (ROOT / "Makefile").read_text()):
+        assert (ROOT / script).is_file()
