@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ FINISHED = "finished"  # marks a folder whose work is
 def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     """Runs `main` on the checked parameters; if the input is wrong, exits with a message and no traceback.
 
-    A stage outlives a DVC that is killed: the lock keeps the next `dvc repro` from working beside it.
+    A stage outlives a DVC that is killed: the lock keeps the next `dvc repro` from working beside it. SIGTERM, like
+    Ctrl-C, stops it together with its workers.
     """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     WORK.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(WORK / f"{name}.lock", timeout=0):

@@ -19,6 +19,7 @@ from fma_genre.device import devices, make_deterministic
 from fma_genre.inference import predict
 from fma_genre.segments import Clips, Normalisation
 from fma_genre.training import Epoch, Settings, train
+from fma_genre.workers import share
 
 SPECTROGRAMS = Path("data/spectrograms")
 
@@ -83,7 +84,8 @@ def main(parameters: dict[str, Any], model: str) -> None:
         folder.mkdir()
         job = Job(description, settings, section.get("svm", []), work, folder)
         tasks = (delayed(job.run)(seed, places[run % len(places)]) for run, seed in enumerate(description.seeds))
-        normalisations = Parallel(n_jobs=jobs)(tasks)
+        parallel = Parallel(n_jobs=jobs, return_as="generator")
+        normalisations = list(share(parallel, tasks, lambda: "the next run goes on after each run's last epoch"))
         checkpoint.save(folder, description, normalisations[0])  # the same for all
 
 

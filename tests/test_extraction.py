@@ -122,10 +122,13 @@ def test_two_processes_write_what_one_does(archive: Path, clips: list[zipfile.Zi
 
 
 class Killer:
-    """Kills the process that unpickles it: a worker."""
+    """Kills the process that compares it with a checksum: a worker, at a clip."""
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return signal.raise_signal, (signal.SIGKILL,)
+    def __eq__(self, other: object) -> bool:
+        signal.raise_signal(signal.SIGKILL)
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def test_an_engine_that_is_not_installed_is_one_line(
@@ -180,7 +183,7 @@ def stop_after(count: int, archive: Path, clips: list[zipfile.ZipInfo], folder: 
         nonlocal written
         if written == count and path.name == "stft.npy":  # its mel rows are there
             raise StoppedError
-        written += path.name == "outcomes.npy"
+        written += path.name == "outcomes.npy" and bool(values["done"].all())
         write(path, row, values)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -216,9 +219,10 @@ def test_rows_that_a_dying_machine_did_not_write_are_done_again(
 def test_a_worker_that_is_killed_is_one_line(
     archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, decoded: list[int]
 ) -> None:
-    clips[1].comment = Killer()  # type: ignore[assignment]
-    with pytest.raises(InputError, match=r"^a worker process was killed, .* \(spectrograms\.workers "):
+    clips[1].CRC = Killer()  # type: ignore[assignment]
+    with pytest.raises(InputError, match=r"^a worker process was killed, .* \(spectrograms\.workers ") as error:
         run(archive, clips, tmp_path / "work", workers=2)
+    assert clips[1].filename in str(error.value)
 
 
 # The stage. -------------------------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import save as arrays_to_bytes
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from fma_genre import InputError, models, params
-from fma_genre.files import write_text
+from fma_genre.files import write_bytes, write_text
 from fma_genre.segments import Normalisation
 from fma_genre.svm import LinearSVM
 
@@ -62,13 +63,14 @@ SETTINGS = params.group(
 def save(folder: Path, settings: Settings, normalisation: Normalisation) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "settings.json", json.dumps(vars(settings), indent=2, ensure_ascii=False) + "\n")
-    save_file(vars(normalisation), folder / "normalisation.safetensors")
+    write_bytes(folder / "normalisation.safetensors", to_bytes(vars(normalisation)))
 
 
 def save_run(folder: Path, seed: int, model: nn.Module, svm: LinearSVM | None) -> None:
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, _weights(folder, seed))
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    write_bytes(_weights(folder, seed), to_bytes(weights))
     if svm:
-        save_arrays(vars(svm), _svm(folder, seed))
+        write_bytes(_svm(folder, seed), arrays_to_bytes(vars(svm)))
 
 
 def load(folder: Path) -> tuple[Settings, Normalisation]:

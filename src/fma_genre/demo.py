@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from fma_genre import synthesis
 from fma_genre.synthesis import GENRES, Genre, Track, clip
+from fma_genre.workers import share
 
 SPLITS = ("training", "validation", "test")
 TIMESTAMP = (2017, 4, 1, 0, 0, 0)
@@ -174,7 +175,7 @@ def build(settings: Mapping[str, int], folder: Path) -> tuple[Path, Path]:
     seed, seconds = settings["seed"], settings["seconds"]
     audible = [track for track in tracks if track.subset != "large"]
     jobs = (joblib.delayed(clip)(track, seed, seconds) for track in audible)
-    clips = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+    clips = share(joblib.Parallel(n_jobs=-1, return_as="generator"), jobs, lambda: "run it again")
     progress = tqdm(clips, "synthesise", len(audible), unit="clip", disable=None)
     names = (f"{track.track_id // 1000:03d}/{track.track_id:06d}.mp3" for track in audible)
     audio, metadata = folder / "fma_demo.zip", folder / "fma_metadata.zip"

@@ -5,6 +5,7 @@ begins again on the same folder only does what is missing, and no array is sent 
 """
 
 import functools
+import math
 import re
 import zipfile
 import zlib
@@ -15,22 +16,23 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from fma_genre import InputError, audio, store, zips
-from fma_genre.files import whole
+from fma_genre.files import check_room, whole
 from fma_genre.spectrogram import bins, frame_count, mel_filters, power, stored
+from fma_genre.workers import share
 
 SOURCE = Path(__file__).parents[1]
 REPRESENTATIONS = ("mel", "stft")
 OUTCOME = np.dtype(  # what became of a clip
     [
+        ("begun", "?"),
         ("done", "?"),
         ("frames", "<i4"),  # filled by it; 0 if it is unreadable
         ("cut", "?"),  # it went on after the requested seconds
         ("check", "<u4"),  # CRC-32 of its rows
-        ("unreadable", "S118"),  # why
+        ("unreadable", "S117"),  # why
     ]
 )
 
@@ -51,8 +53,8 @@ def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], settings: Mapping[s
         (clips,) OUTCOME
 
     Raises:
-        InputError: there are more mel bands than n_fft can tell apart, the back end is not installed, or a worker
-            process was killed.
+        InputError: there are more mel bands than n_fft can tell apart, the disk has no room, the back end is not
+            installed, or a worker process was killed.
     """
     archive, folder = archive.resolve(), folder.resolve()  # workers may run elsewhere
     _prepare(len(clips), settings, folder)
@@ -60,16 +62,11 @@ def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], settings: Mapping[s
     tasks = (work(archive, member, row, settings, folder) for row, member in enumerate(clips))
     jobs = min(settings["workers"] or cpu_count(), len(clips)) if backend == "loky" else -1  # -1: the whole cluster
     returns = "list" if backend == "ray" else "generator_unordered"  # of which Ray's back end is not capable
-    try:
-        with _engine(backend):
-            done = Parallel(n_jobs=jobs, batch_size=1, return_as=returns)(tasks)
-            for _ in tqdm(done, total=len(clips), unit="clip", disable=None):
-                pass
-    except TerminatedWorkerError as error:
-        raise InputError(
-            "a worker process was killed, perhaps for want of memory (spectrograms.workers sets their number):"
-            " the next run goes on from here"
-        ) from error
+    with _engine(backend):
+        parallel = Parallel(n_jobs=jobs, batch_size=1, return_as=returns)
+        done = share(parallel, tasks, lambda: _interrupted(clips, folder))
+        for _ in tqdm(done, total=len(clips), unit="clip", disable=None):
+            pass
     return np.array(store.rows(folder / "outcomes.npy"))
 
 
@@ -78,6 +75,7 @@ def _prepare(clips: int, settings: Mapping[str, Any], folder: Path) -> None:
     frames = frame_count(settings["seconds"], settings["sample_rate"], settings["hop"])
     shapes = {name: (clips, frames, bins(settings[name])) for name in REPRESENTATIONS}
     files = {f"{name}.npy": (shape, np.dtype(np.uint8)) for name, shape in shapes.items()}
+    check_room(folder, {folder / name: math.prod(shape) for name, (shape, _) in files.items()})
     for name, (shape, dtype) in (files | {"outcomes.npy": ((clips,), OUTCOME)}).items():
         if not (folder / name).exists():
             store.create(folder / name, shape, dtype)
@@ -138,6 +136,7 @@ def _extract_clip(archive: Path, member: zipfile.ZipInfo, row: int, settings: Ma
     if _is_done(row, folder):
         return
     frames, cut, check, unreadable = 0, False, 0, ""
+    store.write(folder / "outcomes.npy", row, np.array([(True, False, 0, False, 0, b"")], OUTCOME))
     try:
         clip = audio.load(zips.read(archive, member), settings["sample_rate"], settings["seconds"])
     except (audio.UnreadableClipError, *zips.DAMAGED) as error:
@@ -151,7 +150,14 @@ def _extract_clip(archive: Path, member: zipfile.ZipInfo, row: int, settings: Ma
             store.write(folder / f"{name}.npy", row, levels)
             frames, check = len(levels), zlib.crc32(levels.data, check)
     reason = unreadable.encode("ascii", "backslashreplace")
-    store.write(folder / "outcomes.npy", row, np.array([(True, frames, cut, check, reason)], OUTCOME))
+    store.write(folder / "outcomes.npy", row, np.array([(True, True, frames, cut, check, reason)], OUTCOME))
+
+
+def _interrupted(clips: Sequence[zipfile.ZipInfo], folder: Path) -> str:
+    outcomes = store.rows(folder / "outcomes.npy")
+    rows = np.flatnonzero(outcomes["begun"] & ~outcomes["done"])
+    begun = ", ".join(clips[row].filename for row in rows[:4])
+    return f"it was at {begun} (spectrograms.workers sets their number; the next run goes on from here)"
 
 
 def _levels(samples: np.ndarray, name: str, settings: Mapping[str, Any], folder: Path) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from fma_genre import InputError
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -19,6 +21,14 @@ def whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         remove(part)
+
+
+def check_room(folder: Path, sizes: Mapping[Path, int]) -> None:
+    """Raises InputError if files in `folder`, some of them perhaps begun, cannot grow to these sizes in bytes."""
+    begun = sum(path.stat().st_blocks * 512 for path in sizes if path.exists())
+    missing, free = sum(sizes.values()) - begun, shutil.disk_usage(folder).free
+    if missing > free:
+        raise InputError(f"needs {missing / 1e9:.3g} GB more, found {free / 1e9:.3g} GB free in {folder.resolve()}")
 
 
 def link(source: Path, target: Path) -> None:
@@ -36,6 +46,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

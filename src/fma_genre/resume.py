@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
-from fma_genre.files import whole
+from fma_genre.files import write_bytes
 
 History = Sequence[Mapping[str, Any]]
 
@@ -24,8 +25,7 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state(_device(model))
-    with whole(path) as part:
-        save_file(tensors, part, metadata={"history": json.dumps(history)})
+    write_bytes(path, to_bytes(tensors, metadata={"history": json.dumps(history)}))
 
 
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> History:

@@ -17,6 +17,7 @@ DAMAGED = (
     OSError, EOFError, RuntimeError, NotImplementedError,
 )  # fmt: skip
 ENCRYPTED = 1  # a flag of a member
+LARGEST_CLIP, LARGEST_TABLE = 1 << 28, 1 << 29  # bytes unpacked: FMA's have 1 MB and 260 MB, a bomb has more
 LOCAL_HEADER = 30  # bytes before a member's name; the last four are the lengths of name and extra field
 
 
@@ -33,6 +34,9 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     found = [path for path in archive.namelist() if path == name or path.endswith(f"/{name}")]
     if len(found) != 1:
         raise InputError(f"{archive.filename}: expected one {name} in it, found {len(found)}")
+    size = archive.getinfo(found[0]).file_size
+    if size > LARGEST_TABLE:
+        raise InputError(f"{archive.filename}: expected {found[0]} of at most {LARGEST_TABLE} bytes, found {size}")
     try:
         return archive.read(found[0])
     except DAMAGED as error:
@@ -46,6 +50,8 @@ def read(path: Path, member: zipfile.ZipInfo) -> bytes:
     """
     if member.flag_bits & ENCRYPTED:
         raise zipfile.BadZipFile("encrypted")
+    if member.file_size > LARGEST_CLIP:
+        raise zipfile.BadZipFile(f"{member.file_size} bytes, no clip is as large")
     if member.header_offset < 0:
         raise zipfile.BadZipFile("the archive begins after it")
     if member.compress_type == zipfile.ZIP_BZIP2:

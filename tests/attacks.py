@@ -1,0 +1,108 @@
+"""What attacks on the pipeline have in common: their number, and stages by the dozen, each in a process of its own."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from project import ROOT
+
+ALL = os.environ.get("ATTACK") == "all"  # as `make attack` sets it; else a short part
+SECONDS = 60  # a stage on a tiny archive takes less than one; who takes this long hangs
+MEMORY = 3 << 30  # bytes more than the interpreter and its packages
+STAGES = ("download", "split", "spectrograms")
+
+# Imports the stages once, and forks for each job: folder, home.
+NURSERY = f"""
+import json, os, resource, runpy, signal, sys, time, traceback
+sys.path.insert(0, {str(ROOT / "src")!r})
+import download, librosa.filters, spectrograms, split, stage
+import rapidgzip, soundfile, soxr
+def child(job):
+    os.setsid()
+    os.chdir(job["folder"])
+    os.environ["FMA_HOME"] = job["home"]
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1), os.dup2(log, 2)
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + {MEMORY}, size + {MEMORY}))
+    signal.alarm({SECONDS})
+    for name in {STAGES!r}:
+        try:
+            stage.run(name, sys.modules[name].main)
+        except SystemExit as end:
+            if end.code:
+                print(end.code, file=sys.stderr, flush=True)
+                return 1
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            return 70
+    return 0
+print("ready", flush=True)
+for line in sys.stdin:
+    start, pid = time.monotonic(), os.fork()
+    if not pid:
+        os._exit(child(json.loads(line)))
+    _, status = os.waitpid(pid, 0)
+    print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - start]), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int  # 0: done; 1: refused; 70: a traceback; below 0: the signal that ended it
+    seconds: float
+    log: str
+
+    def assert_sound(self, name: str) -> None:
+        """It has ended by itself, with a result or with one line that says why not."""
+        assert self.code in (0, 1), f"{name}: {self.code} after {self.seconds:.0f} s\n{self.log}"
+        assert "Traceback" not in self.log, f"{name}: {self.log}"
+        assert "\x1b" not in self.log, f"{name}: moves the terminal's cursor"
+        if self.code:
+            last = self.log.rstrip("\n").splitlines()[-1]
+            assert last.startswith(STAGES), f"{name}: {self.log}"
+            assert len(last) < 2000, f"{name}: {last[:200]}… is no line"
+
+
+class Nursery:
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+
+    def run(self, folder: Path, audio: bytes, metadata: bytes) -> Outcome:
+        """Downloads, splits and extracts a data set of these two archives, in a checkout of its own."""
+        folder.mkdir()
+        parts = {}
+        for part, content in (("audio", audio), ("metadata", metadata)):
+            (folder / f"{part}.zip").write_bytes(content)
+            parts[part] = {"url": f"{part}.zip", "sha1": hashlib.sha1(content).hexdigest()}
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params["dataset"], params["datasets"]["tiny"] = "tiny", parts | {"subset": "medium"}
+        params["spectrograms"] |= {"workers": 1, "seconds": 5}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps({"folder": str(folder), "home": str(folder / "home")}), file=self.process.stdin, flush=True)
+        code, seconds = json.loads(self.process.stdout.readline())
+        return Outcome(code, seconds, (folder / "log").read_text(errors="replace"))
+
+
+@contextmanager
+def nursery() -> Iterator[Nursery]:
+    environment: Mapping[str, Any] = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-c", NURSERY]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+        yield Nursery(process)
+        assert process.stdin
+        process.stdin.close()

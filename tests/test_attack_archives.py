@@ -1,0 +1,216 @@
+"""Archives from a stranger: whatever is done to them, a right result or a clear line, in bounded time and memory.
+
+Every case follows from its number: `ATTACK=all pytest tests/test_attack_archives.py -k 'zip and 17'` runs it again.
+"""
+
+import bz2
+import io
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attacks import ALL, Nursery, nursery
+from test_bad_input import LEAST, archive, audio, metadata, table
+
+COUNT = 300 if ALL else 15
+AUDIO, METADATA, TABLE = audio(LEAST), metadata(LEAST), table(LEAST)
+Change = Callable[[bytearray, np.random.Generator], None]
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[Nursery]:
+    with nursery() as process:
+        yield process
+
+
+def attack(stages: Nursery, folder: Path, name: str, audio: bytes, metadata: bytes) -> int:
+    """Runs the stages on the two archives; what they did must be sound, and all of it in the folder of the checkout."""
+    outcome = stages.run(folder / "checkout", audio, metadata)
+    outcome.assert_sound(name)
+    assert [path.name for path in folder.iterdir()] == ["checkout"], f"{name} wrote beside the checkout"
+    written = {path.name for path in (folder / "checkout").iterdir()}
+    assert written <= {"params.yaml", "audio.zip", "metadata.zip", "log", "home", "data", "metrics"}, name
+    if outcome.code == 0:
+        index = pd.read_csv(folder / "checkout/data/spectrograms/index.csv")
+        arrays = [np.load(folder / f"checkout/data/spectrograms/{kind}.npy", mmap_mode="r") for kind in ("mel", "stft")]
+        assert all(index["row"].max() < len(array) for array in arrays)
+        assert (index["frames"] > 0).all()
+    return outcome.code
+
+
+# Mutations of bytes. ----------------------------------------------------------------------------------------------
+
+
+def truncate(data: bytearray, random: np.random.Generator) -> None:
+    del data[int(random.integers(len(data))) :]
+
+
+def flip(data: bytearray, random: np.random.Generator) -> None:
+    for _ in range(int(random.integers(1, 20))):
+        data[int(random.integers(len(data)))] ^= 1 << int(random.integers(8))
+
+
+def overwrite(data: bytearray, random: np.random.Generator) -> None:
+    length = int(random.integers(1, 64))
+    start = int(random.integers(len(data)))
+    data[start : start + length] = random.bytes(length)
+
+
+def cut_out(data: bytearray, random: np.random.Generator) -> None:
+    start = int(random.integers(len(data)))
+    del data[start : start + int(random.integers(1, 4096))]
+
+
+def repeat(data: bytearray, random: np.random.Generator) -> None:
+    start, length = int(random.integers(len(data))), int(random.integers(1, 4096))
+    data[start:start] = data[start : start + length]
+
+
+def headers(data: bytearray, random: np.random.Generator) -> None:
+    """Extreme numbers in the headers of members and of the directory: sizes, offsets, flags, methods."""
+    starts = [at for mark in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06") for at in positions(data, mark)]
+    for _ in range(int(random.integers(1, 4))):
+        at = int(random.choice(starts)) + int(random.integers(4, 44))
+        value = int(random.choice([0, 1, 9, 12, 99, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
+        form = "<H" if value <= 0xFFFF and random.random() < 0.5 else "<I"
+        if at + 4 <= len(data):
+            struct.pack_into(form, data, at, value)
+
+
+def positions(data: bytes | bytearray, mark: bytes) -> Iterator[int]:
+    at = data.find(mark)
+    while at >= 0:
+        yield at
+        at = data.find(mark, at + 1)
+
+
+EVIL = [
+    "", "None", "\x1b[2J", "<script>", "=cmd()", "1e999", "-1", "٣", "\x00", "a" * 10_000, '"', "\n", "../../x", "NaN",
+]  # fmt: skip
+ELSEWHERE = [
+    "/etc/000005.mp3", "../../000005.mp3", "C:\\000005.mp3", "fma/\x1b[2J/000005.mp3", "a" * 60_000, "..",
+    "fma/nul\x00/1.mp3",
+]  # fmt: skip
+BYTES: list[Change] = [truncate, flip, overwrite, cut_out, repeat]
+
+
+def mutated(data: bytes, changes: list[Change], seed: int) -> tuple[str, bytes]:
+    random = np.random.default_rng(seed)
+    change = changes[seed % len(changes)]
+    result = bytearray(data)
+    change(result, random)
+    return f"{change.__name__}, seed {seed}", bytes(result)
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_zip(stages: Nursery, tmp_path: Path, seed: int) -> None:
+    """A promise of the README: a damaged archive."""
+    contents = [AUDIO, METADATA]
+    part = 0 if seed % 3 else 1
+    name, contents[part] = mutated(contents[part], [*BYTES, headers, headers], seed)
+    attack(stages, tmp_path, name, *contents)
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_mp3(stages: Nursery, tmp_path: Path, seed: int) -> None:
+    """A promise of the README: a damaged clip is left out, or gives what is left of it."""
+    track = LEAST[seed % len(LEAST)]
+    name, clip = mutated(track.clip, BYTES, seed)
+    members = {other.member: clip if other is track else other.clip for other in LEAST}
+    attack(stages, tmp_path, name, archive(members), METADATA)
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_tracks_csv(stages: Nursery, tmp_path: Path, seed: int) -> None:
+    """A promise of the README: a table that says what it should not."""
+    random = np.random.default_rng(seed)
+    if seed % 2:
+        name, content = mutated(TABLE, BYTES, seed)
+    else:
+        evil = random.choice(EVIL)
+        lines = TABLE.decode().split("\n")
+        row = int(random.integers(len(lines) - 1))
+        cells = lines[row].split(",")
+        cells[int(random.integers(len(cells)))] = str(evil)
+        lines[row] = ",".join(cells)
+        name, content = f"{evil!r:.20} in line {row}, seed {seed}", "\n".join(lines).encode()
+    attack(stages, tmp_path, name, AUDIO, archive({"fma_metadata/tracks.csv": content}))
+
+
+# Archives that are made to harm. ----------------------------------------------------------------------------------
+
+
+def with_clip(name: str, content: bytes, **fields: int) -> bytes:
+    """AUDIO and one more member; `fields` are set in its entry of the directory."""
+    file = io.BytesIO(AUDIO)
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(file, "a", zipfile.ZIP_BZIP2) as opened:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = fields.get("external_attr", 0)
+        opened.writestr(info, content, zipfile.ZIP_BZIP2)
+    return file.getvalue()
+
+
+FIRST = LEAST[0]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE, ids=range(len(ELSEWHERE)))
+def test_names_that_lead_elsewhere(stages: Nursery, tmp_path: Path, name: str) -> None:
+    """A promise of the README: nothing is written outside the checkout and FMA_HOME."""
+    attack(stages, tmp_path, name, with_clip(name, FIRST.clip), METADATA)
+
+
+def test_a_name_that_stands_twice(stages: Nursery, tmp_path: Path) -> None:
+    attack(stages, tmp_path, "twice", with_clip(FIRST.member, b"another"), METADATA)
+
+
+def test_a_link_is_no_clip(stages: Nursery, tmp_path: Path) -> None:
+    link = with_clip("fma_tiny/000/000099.mp3", b"/etc/passwd", external_attr=0o120777 << 16)
+    attack(stages, tmp_path, "link", link, METADATA)
+
+
+@pytest.mark.parametrize("declared", [None, 1000, 0xFFFFFFF0])
+def test_a_bomb(stages: Nursery, tmp_path: Path, declared: int | None) -> None:
+    """A promise of the README: 600 MB of zeros in some hundred bytes, whatever size they claim."""
+    size = 600_000_000
+    compressor = bz2.BZ2Compressor()
+    packed = b"".join(compressor.compress(bytes(1_000_000)) for _ in range(size // 1_000_000)) + compressor.flush()
+    bomb = bytearray(archive({FIRST.member: b"x", **{track.member: track.clip for track in LEAST[1:]}}))
+    old = bz2.compress(b"x")
+    at = bomb.find(old)
+    bomb[at : at + len(old)] = packed
+    grown = len(packed) - len(old)
+    for directory in positions(bomb, b"PK\x01\x02"):
+        (offset,) = struct.unpack_from("<I", bomb, directory + 42)
+        if offset:
+            struct.pack_into("<I", bomb, directory + 42, offset + grown)
+        else:
+            struct.pack_into("<II", bomb, directory + 20, len(packed), size if declared is None else declared)
+    end = bomb.rfind(b"PK\x05\x06")
+    struct.pack_into("<I", bomb, end + 16, struct.unpack_from("<I", bomb, end + 16)[0] + grown)
+    assert attack(stages, tmp_path, "bomb", bytes(bomb), METADATA) == 1  # its genre has no other training track
+
+
+def test_a_table_that_is_a_bomb(stages: Nursery, tmp_path: Path) -> None:
+    bomb = archive({"fma_metadata/tracks.csv": TABLE + bytes(600_000_000)})
+    assert attack(stages, tmp_path, "bomb", AUDIO, bomb) == 1
+
+
+def test_very_many_empty_members(stages: Nursery, tmp_path: Path) -> None:
+    file = io.BytesIO(AUDIO)
+    with zipfile.ZipFile(file, "a") as opened:
+        for number in range(1_000_000 if ALL else 50_000):
+            opened.writestr(zipfile.ZipInfo(f"x/{number}"), b"")
+    assert attack(stages, tmp_path, "many", file.getvalue(), METADATA) == 0
+
+
+def test_an_encrypted_clip(stages: Nursery, tmp_path: Path) -> None:
+    locked = bytearray(AUDIO)
+    for directory in positions(AUDIO, b"PK\x01\x02"):
+        locked[directory + 8] |= 1
+    attack(stages, tmp_path, "encrypted", bytes(locked), METADATA)
