@@ -2,8 +2,10 @@
 # make test    linter, type checker, tests
 # make show    the results as one page, page.html
 # make diff    what this branch does to the results of BASE, as its pull request shows it: make diff BASE=main
+# make attack  kills, full disks, thousands of damaged files: some of it is in `make test`, here is all
+# make audit   what is known against the pinned packages
 # make lock    pins what the ranges of pyproject.toml resolve to today
-.PHONY: repro test show diff lock
+.PHONY: repro test show diff attack audit lock
 
 PYTHON ?= python3
 BASE ?= main
@@ -26,6 +28,14 @@ show: .venv/installed
 
 diff: .venv/installed
 	@python src/diff.py $(BASE)
+
+attack: .venv/installed
+	@ATTACK=all pytest tests/test_attack_*.py
+
+audit:
+	@$(PYTHON) -m venv .venv/audit
+	@.venv/audit/bin/pip install -qq --disable-pip-version-check pip-audit
+	@.venv/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}")'

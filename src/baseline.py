@@ -1,12 +1,13 @@
 """Stage baseline: an SVM on statistics of each track's features, a reference beside the models."""
 
+import stage
+
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from joblib import cpu_count
 
-import stage
 from fma_genre import files, metrics, store
 from fma_genre.baseline import Settings, features, fit
 

@@ -1,5 +1,7 @@
 """Stage compare: the models against each other and the references: metrics/comparison.json, figures, report.md."""
 
+import stage
+
 import json
 from collections.abc import Mapping
 from itertools import combinations
@@ -9,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import stage
 from fma_genre import InputError, files, metrics, params, plotting
 from fma_genre.comparison import Interval, Pair, Resampling, compare
 from fma_genre.report import BASELINE, MAJORITY, REFERENCES, report, verdict

@@ -1,9 +1,10 @@
 """Stage download: the data set's archives, verified, into FMA_HOME; a receipt into data/raw/archives.json."""
 
+import stage
+
 from pathlib import Path
 from typing import Any
 
-import stage
 from fma_genre import archives, files, zips
 from fma_genre.params import data_set
 

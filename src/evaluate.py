@@ -1,5 +1,7 @@
 """Stage evaluate: a model's runs on the test tracks, into metrics/<model>.json, tables and a picture."""
 
+import stage
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import stage
 from fma_genre import checkpoint, files, metrics, plotting, store
 from fma_genre.device import devices, make_deterministic
 from fma_genre.frequencies import centres

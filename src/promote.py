@@ -1,10 +1,11 @@
 """Stage promote: the model that this branch ships, into models/promoted and metrics/promoted.json."""
 
+import stage
+
 import shutil
 from pathlib import Path
 from typing import Any
 
-import stage
 from fma_genre import files
 
 

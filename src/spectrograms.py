@@ -1,5 +1,7 @@
 """Stage spectrograms: the clips' mel and STFT spectrograms, their index, and how many clips are used."""
 
+import stage
+
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import stage
 from fma_genre import InputError, archives, files, store, tracks, zips
 from fma_genre.extraction import REPRESENTATIONS, extract, members
 from fma_genre.params import data_set

@@ -1,9 +1,10 @@
 """Stage split: the subset's tracks with genre, artist and official split, into data/tracks.csv."""
 
+import stage
+
 from pathlib import Path
 from typing import Any
 
-import stage
 from fma_genre import archives, files, tracks, zips
 from fma_genre.params import data_set
 

@@ -19,6 +19,7 @@ from fma_genre.files import remove
 ROOT = Path(os.environ.get("DVC_ROOT", "."))
 WORK = Path("data/work")  # unfinished work, ignored by git and DVC
 FINISHED = "finished"  # marks a folder whose work is
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # while a stage's modules are imported, Ctrl-C has nothing to say
 
 
 def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
@@ -27,6 +28,7 @@ def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     A stage outlives a DVC that is killed: the lock keeps the next `dvc repro` from working beside it. SIGTERM, like
     Ctrl-C, stops it together with its workers.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     WORK.mkdir(parents=True, exist_ok=True)
     try:

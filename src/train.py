@@ -1,5 +1,7 @@
 """Stage train: a model's runs, one a seed, into models/<model>; their learning curve into plots/training."""
 
+import stage
+
 import functools
 import json
 from collections.abc import Iterable
@@ -13,7 +15,6 @@ from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 from torch import nn
 
-import stage
 from fma_genre import checkpoint, files, params, svm
 from fma_genre.device import devices, make_deterministic
 from fma_genre.inference import predict

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from project import ROOT
 
 ALL = os.environ.get("ATTACK") == "all"  # as `make attack` sets it; else a short part
+at_length = pytest.mark.skipif(not ALL, reason="takes minutes: `make attack` runs it")
 SECONDS = 60  # a stage on a tiny archive takes less than one; who takes this long hangs
 MEMORY = 3 << 30  # bytes more than the interpreter and its packages
 STAGES = ("download", "split", "spectrograms")

@@ -8,7 +8,10 @@ from project import Project, create
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that two processes end together."""
-    slow = ["test_graph.py", "test_bad_input.py", "test_experiments.py", "test_real.py"]
+    slow = [
+        "test_graph.py", "test_bad_input.py", "test_pull_request.py", "test_experiments.py", "test_attack_faults.py",
+        "test_real.py", "test_train_stage.py", "test_predict.py",
+    ]  # fmt: skip
     items.sort(key=lambda item: slow.index(item.path.name) if item.path.name in slow else len(slow))
 
 

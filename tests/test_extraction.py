@@ -1,5 +1,7 @@
 """Extraction: each clip's rows, whatever the engine; work that was stopped is taken up, and other work never is."""
 
+import stage
+
 import io
 import json
 import os
@@ -19,7 +21,6 @@ import pytest
 import soundfile
 
 import spectrograms
-import stage
 from fma_genre import InputError, archives, audio, params, store
 from fma_genre.extraction import extract, members
 from fma_genre.spectrogram import mel_filters, quantise, spectrogram

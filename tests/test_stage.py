@@ -1,11 +1,12 @@
 """How stages keep unfinished work: for the same inputs, code and packages, and for no other."""
 
+import stage
+
 import contextlib
 from pathlib import Path
 
 import pytest
 
-import stage
 from project import Project
 
 SHOW = """

@@ -247,11 +247,21 @@ def test_svm_chooses_c_on_validation_and_of_equals_the_smallest() -> None:
 # What goes wrong. -------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_diverges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([torch.tensor([0.7, 0.5]), torch.tensor([0.5, float("nan"), 0.5])])
-    monkeypatch.setattr(training, "train_epoch", lambda *_: next(losses))
+def test_a_loss_that_diverges_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of the last good epoch is kept: with the cause mended, training goes on from there."""
+    data, state = synthetic([0, 1], bins=4), tmp_path / "seed0.safetensors"
+    train_epoch, epochs = training.train_epoch, list[int]()
+
+    def diverging(*arguments: Any) -> Tensor:
+        epochs.append(len(epochs) + 1)
+        return torch.tensor([0.5, float("nan"), 0.5]) if len(epochs) == 2 else train_epoch(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", diverging)
     with pytest.raises(InputError, match=r"seed0: the loss is nan in epoch 2, batch 2 of 3, with train\.lr 0\.001"):
-        run("linear", synthetic([0, 1], bins=4))
+        run("linear", data, state=state, epochs=3)
+    _, history = run("linear", data, state=state, epochs=3)
+    assert len(epochs) == 4, "the first epoch was done once"
+    assert [epoch.epoch for epoch in history] == [1, 2, 3]
 
 
 class StoppedError(Exception):

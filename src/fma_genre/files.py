@@ -17,7 +17,8 @@ def whole(path: Path) -> Iterator[Path]:
     remove(part)
     try:
         yield part
-        remove(path)
+        if path.is_dir() or part.is_dir():
+            remove(path)  # a file is replaced at once: who looks finds the old one or the new one
         part.replace(path)
     finally:
         remove(part)

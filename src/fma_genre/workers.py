@@ -13,17 +13,17 @@ from fma_genre import InputError
 def share(parallel: Parallel, tasks: Iterable[Any], advice: Callable[[], str]) -> Iterator[Any]:
     """What `parallel`, which returns a generator, makes of the tasks.
 
-    A terminal sends Ctrl-C to all its processes. Workers never see it: they are started while it is held back, and
+    A terminal sends Ctrl-C to all its processes. Workers never see it: they are started while it is ignored, and
     inherit that.
 
     Raises:
         InputError: a worker was killed, from outside or for want of memory; `advice` says the rest.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         results = parallel(tasks)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
     try:
         yield from results
     except TerminatedWorkerError as error:

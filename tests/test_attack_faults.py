@@ -1,0 +1,248 @@
+"""Kills, signals and full disks, at real commands: nothing done is lost, and what comes out has the same bits."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attacks import ALL, at_length
+from project import Project, stages_run
+
+KILLS = 30 if ALL else 6
+RESULTS = ("data/spectrograms", "data/tracks.csv", "models", "metrics", "plots", "report.md")
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    paths = [project.path / name for name in RESULTS]
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    return {str(file.relative_to(project.path)): file.read_bytes() for file in files}
+
+
+def assert_clean(project: Project) -> None:
+    """No temporary file is left beside the results."""
+    left = [path for path in project.path.rglob("*") if path.name.endswith((".part", ".tmp"))]
+    assert not [path for path in left if ".dvc" not in path.parts and ".git" not in path.parts]
+    work = project.path / "data/work"
+    assert {path.name for path in work.iterdir() if path.suffix != ".lock"} <= {"train@cnn", "train@birnn"}
+    assert not list(work.glob("train@*/*/seed*.part"))
+
+
+def start(project: Project, *command: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command, cwd=project.path, env=project.environment, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def alive(session: int) -> list[int]:
+    """Processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for_end(session: int, seconds: float) -> float:
+    begun = time.monotonic()
+    while alive(session) and time.monotonic() - begun < seconds:
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+# Kills. -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "whole_group", [pytest.param(True, id="all processes"), pytest.param(False, id="dvc alone", marks=at_length)]
+)
+def test_killed_at_any_moment(finished: Project, tmp_path: Path, whole_group: bool) -> None:
+    """A promise of the README: kill -9, again and again; then `dvc repro` ends with the same bytes."""
+    random = np.random.default_rng(whole_group)
+    expected, kills, attempt = contents(finished), 0, 0
+    project = finished.clone(tmp_path / "0")
+    while kills < KILLS // 2:
+        log = tmp_path / "log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                ["dvc", "repro"], cwd=project.path, env=project.environment, start_new_session=True,
+                stdout=output, stderr=output,
+            )  # fmt: skip
+        try:
+            process.wait(float(random.uniform(1.5, 12)))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL) if whole_group else process.kill()
+            process.wait()
+            kills += 1
+        attempt += 1
+        assert "Traceback" not in log.read_text()
+        if process.returncode == 0:
+            assert contents(project) == expected
+            project = finished.clone(tmp_path / str(attempt))
+        elif process.returncode > 0:
+            assert not whole_group
+            assert "already running" in log.read_text()
+            time.sleep(1)
+    finish(project)
+    assert contents(project) == expected
+    assert_clean(project)
+
+
+def finish(project: Project) -> None:
+    """`dvc repro`, as often as the stage of one that was killed is still running."""
+    for _ in range(60):
+        done = project.run("dvc", "repro", check=False)
+        if done.returncode == 0:
+            return
+        assert "already running" in done.stdout + done.stderr, done.stdout + done.stderr
+        time.sleep(1)
+    raise AssertionError("it never ends")
+
+
+# Signals. ---------------------------------------------------------------------------------------------------------
+
+LONG = {"runs": 2, "epochs": 2000}
+STAGES = {
+    "spectrograms": ("python", "src/spectrograms.py"),
+    "train": ("python", "src/train.py", "birnn"),
+    "train of two runs": ("python", "src/train.py", "cnn"),
+    "baseline": ("python", "src/baseline.py"),
+    "evaluate": ("python", "src/evaluate.py", "birnn"),
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "sent"),
+    [
+        ("spectrograms", signal.SIGINT),
+        ("train of two runs", signal.SIGTERM),
+        *(pytest.param(stage, sent, marks=at_length) for stage in STAGES for sent in (signal.SIGINT, signal.SIGTERM)),
+    ],
+)
+def test_stopped(finished: Project, tmp_path: Path, stage: str, sent: signal.Signals) -> None:
+    """A promise of the README: Ctrl-C and SIGTERM stop a stage and its workers, and the next run goes on."""
+    project = finished.copy(tmp_path / "project")
+
+    def slow_down(params: dict[str, Any]) -> None:
+        params["spectrograms"]["workers"] = 2
+        if stage.startswith("train"):
+            params["train"] |= LONG
+            params["models"]["birnn"] |= {"epochs": 2000}
+            params["models"]["cnn"] |= {"epochs": 2000}
+
+    expected = contents(project)
+    project.edit_params(slow_down)
+    for delay in (1.0, 2.5, 4.5) if ALL else (3.5,):
+        process = start(project, *STAGES[stage])
+        time.sleep(delay)
+        if process.poll() is None:
+            if sent == signal.SIGINT:
+                os.killpg(process.pid, sent)  # as a terminal does
+            else:
+                process.send_signal(sent)
+            took = wait_for_end(process.pid, 10)
+            _, errors = process.communicate()
+            assert took < 5, f"{stage} took {took:.1f} s to stop"  # 2 s on a machine that has nothing else to do
+            assert process.returncode != 0
+            assert "Traceback" not in errors, errors
+        else:
+            process.communicate()
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    for path in ("metrics", "plots"):
+        project.run("git", "checkout", "--quiet", path)
+    finish(project)
+    assert contents(project) == expected
+
+
+# Full disks. ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """A file system of that size; skips where one cannot be mounted."""
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_no_room_for_the_spectrograms(finished: Project, tmp_path: Path) -> None:
+    """A promise of the README: a disk that is too small is said ahead, with what is needed and where."""
+    project = finished.copy(tmp_path / "project")
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        work = project.path / "data/work"
+        for path in sorted(work.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        work.rmdir()
+        work.symlink_to(disk)
+        done = project.run("python", "src/spectrograms.py", check=False)
+        assert done.returncode == 1
+        assert "spectrograms: needs " in done.stderr
+        assert " GB free in " in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.count(str(disk)) == 1
+
+
+@pytest.mark.parametrize("size", [pytest.param("64k", marks=at_length), "200k", pytest.param("400k", marks=at_length)])
+def test_a_disk_that_fills_up_in_training(finished: Project, tmp_path: Path, size: str) -> None:
+    """A promise of the README: it is one line, and with room the next run goes on."""
+    project = finished.copy(tmp_path / "project")
+    expected = contents(project)
+    with small_disk(tmp_path / "disk", size) as disk:
+        work = project.path / "data/work/train@cnn"
+        work.symlink_to(disk)
+        done = project.run("python", "src/train.py", "cnn", check=False)
+        work.unlink()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("train@cnn: ")
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    project.run("python", "src/train.py", "cnn")
+    assert {name: content for name, content in contents(project).items() if name.startswith("models/cnn")} == {
+        name: content for name, content in expected.items() if name.startswith("models/cnn")
+    }
+
+
+# Trust. -----------------------------------------------------------------------------------------------------------
+
+
+INJECTIONS = ["x; touch pwned", "$(touch pwned)", "`touch pwned`", "x && touch pwned", "x\ntouch pwned"]
+
+
+@pytest.mark.parametrize("name", INJECTIONS)
+def test_a_models_name_is_not_the_shells(finished: Project, tmp_path: Path, name: str) -> None:
+    """A promise of the README: no shell is given a name to read."""
+    project = finished.copy(tmp_path / "project")
+    project.edit_params(lambda params: params["models"].update({name: params["models"]["cnn"]}))
+    project.run("dvc", "repro", "--keep-going", check=False)
+    assert not list(project.path.rglob("pwned"))
+
+
+def test_a_stage_beside_another_is_refused(finished: Project, tmp_path: Path) -> None:
+    """A promise of the README: two runs in one checkout do not disturb each other."""
+    project = finished.copy(tmp_path / "project")
+    project.edit_params(lambda params: params["models"]["birnn"].update(epochs=2000))
+    process = start(project, "python", "src/train.py", "birnn")
+    time.sleep(4)
+    done = project.run("python", "src/train.py", "birnn", check=False)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert done.returncode == 1
+    assert done.stderr.startswith("train@birnn: already running in ")
+    assert stages_run(done.stdout) == set()
