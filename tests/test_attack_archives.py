@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attacks import ALL, Nursery, nursery
+from attacks import ALL, MEMORY, Nursery, nursery
 from test_bad_input import LEAST, archive, audio, metadata, table
 
 COUNT = 300 if ALL else 15
@@ -29,9 +29,9 @@ def stages() -> Iterator[Nursery]:
         yield process
 
 
-def attack(stages: Nursery, folder: Path, name: str, audio: bytes, metadata: bytes) -> int:
+def attack(stages: Nursery, folder: Path, name: str, audio: bytes, metadata: bytes, memory: int = MEMORY) -> int:
     """Runs the stages on the two archives; what they did must be sound, and all of it in the folder of the checkout."""
-    outcome = stages.run(folder / "checkout", audio, metadata)
+    outcome = stages.run(folder / "checkout", audio, metadata, memory)
     outcome.assert_sound(name)
     assert [path.name for path in folder.iterdir()] == ["checkout"], f"{name} wrote beside the checkout"
     written = {path.name for path in (folder / "checkout").iterdir()}
@@ -114,7 +114,7 @@ def test_zip(stages: Nursery, tmp_path: Path, seed: int) -> None:
     contents = [AUDIO, METADATA]
     part = 0 if seed % 3 else 1
     name, contents[part] = mutated(contents[part], [*BYTES, headers, headers], seed)
-    attack(stages, tmp_path, name, *contents)
+    attack(stages, tmp_path, name, contents[0], contents[1])
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
@@ -206,7 +206,7 @@ def test_very_many_empty_members(stages: Nursery, tmp_path: Path) -> None:
     with zipfile.ZipFile(file, "a") as opened:
         for number in range(1_000_000 if ALL else 50_000):
             opened.writestr(zipfile.ZipInfo(f"x/{number}"), b"")
-    assert attack(stages, tmp_path, "many", file.getvalue(), METADATA) == 0
+    assert attack(stages, tmp_path, "many", file.getvalue(), METADATA, memory=2 << 30) == 0
 
 
 def test_an_encrypted_clip(stages: Nursery, tmp_path: Path) -> None:

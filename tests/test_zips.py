@@ -103,7 +103,11 @@ def test_a_damaged_archive_gives_the_true_content_or_what_zipfile_does(tmp_path:
     path.write_bytes(damaged)
     for member in members:
         expected = outcome(lambda member=member: zipfile.ZipFile(path).read(member))
-        assert outcome(lambda member=member: zips.read(path, member)) in (expected, contents(seed)[member.filename])
+        found = outcome(lambda member=member: zips.read(path, member))
+        if found == f"BadZipFile: more than its {member.file_size} bytes":  # is said before it is unpacked
+            assert isinstance(expected, str)
+        else:
+            assert found in (expected, contents(seed)[member.filename])
 
 
 def test_a_member_that_is_longer_than_it_says_is_not_taken(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_a_member_that_is_longer_than_it_says_is_not_taken(tmp_path: Path) -> No
         new.writestr("a.mp3", bytes(10_000_000))
         (member,) = new.infolist()
         member.file_size = 1000
-    with pytest.raises(zipfile.BadZipFile, match="CRC-32"):
+    with pytest.raises(zipfile.BadZipFile, match="more than its 1000 bytes"):
         zips.read(path, member)
 
 
