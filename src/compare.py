@@ -90,7 +90,7 @@ def flatten(
             values[model][f"{name}_std"] = metrics.deviation(scores[name])
     for (first, second), pair in pairs.items():
         values[f"{second}_minus_{first}"] = {
-            **{key: value for name in ("accuracy", "f1") for key, value in interval_row(name, pair.differences[name])},
+            **{key: value for name in metrics.METRICS for key, value in interval_row(name, pair.differences[name])},
             f"only_{first}_right": pair.mcnemar.only_first,
             f"only_{second}_right": pair.mcnemar.only_second,
             "mcnemar_p": pair.mcnemar.p,

@@ -19,8 +19,9 @@ from typing import Any
 import yaml
 
 from fma_genre import InputError, params
-from fma_genre.differences import Results, report
+from fma_genre.differences import Results, failure, report
 
+COMMITTED = ("metrics/", "plots/")
 RUNNING = re.compile(r"^Running stage '(\S+)'", re.MULTILINE)
 FAILED = re.compile(r"^ERROR: failed to reproduce (.*)", re.MULTILINE)
 
@@ -32,16 +33,18 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{arguments.base}^{{commit}}").strip()
-        stale = stale_stages()
+        there, here = results(committed(commit)), results(present())
+        stale = list(dict.fromkeys([*stale_stages(), *incomplete(here)]))
         text = report(
-            results(committed(commit)),
-            results(present()),
+            there,
+            here,
             name=arguments.base,
             stale=stale,
             pictures=pictures(commit, arguments.url),
             synthetic=params.is_synthetic(params.load()),
         )
     except InputError as error:
+        print(failure(arguments.base, str(error)), end="")
         sys.exit(f"diff: {error}")
     print(text, end="")
     if stale:
@@ -65,8 +68,14 @@ def stale_stages() -> list[str]:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     failed = FAILED.search(done.stderr)
     if done.returncode and not failed:
-        raise InputError(f"dvc repro --dry: {done.stderr.strip()}")
+        raise InputError(f"dvc repro --dry: {' '.join(done.stderr.split())}")
     return RUNNING.findall(done.stdout) + (re.findall(r"'(\S+)'", failed[1]) if failed else [])
+
+
+def incomplete(here: Results) -> list[str]:
+    """Stages of which a committed result is missing, which `--allow-missing` allows."""
+    outs = [(stage, out["path"]) for stage, record in here.stages.items() for out in record.get("outs", [])]
+    return [stage for stage, path in outs if path.startswith(COMMITTED) and not Path(path).exists()]
 
 
 def committed(commit: str) -> dict[str, str]:
@@ -104,8 +113,9 @@ def group(found: Any) -> dict[str, Any]:
 
 def pictures(commit: str, url: str) -> dict[str, str]:
     """Those that are not as they were in the commit, by what they show; the comparison's first."""
-    changed = [path for path in git("diff", "-z", "--name-only", commit, "--", "plots").split("\0") if path]
-    shown = [path for path in changed if path.endswith(".svg") and Path(path).exists()]
+    changed = git("diff", "-z", "--name-only", commit, "--", "plots").split("\0")
+    added = git("ls-files", "-z", "--others", "--exclude-standard", "--", "plots").split("\0")
+    shown = [path for path in changed + added if path.endswith(".svg") and Path(path).exists()]
     shown.sort(key=lambda path: not path.startswith("plots/comparison/"))
     titles = {path: " of ".join(Path(path).with_suffix("").parts[:0:-1]) for path in shown}
     return {title: f"{url}/{path}?raw=true" if url else path for path, title in titles.items()}

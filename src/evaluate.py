@@ -139,7 +139,7 @@ def examples(
     shown = []
     for kind, track in chosen.items():
         if track is not None:
-            genres = [settings.classes[label] for label in (actual[track], probabilities[track].argmax())]
+            genres = [plotting.label(settings.classes[k]) for k in (actual[track], probabilities[track].argmax())]
             length = int(clips.lengths[track])
             shown.append(
                 plotting.Votes(

@@ -8,6 +8,7 @@ standard error, and the exit code is then 1. --plot draws each file's votes over
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fma_genre import InputError, params, plotting
+from fma_genre import InputError, params, plotting, printable
 from fma_genre.audio import UnreadableClipError
 from fma_genre.device import make_deterministic
 from fma_genre.ensemble import Ensemble, Heard
@@ -44,14 +45,17 @@ def main() -> int:
             heard = ensemble.hear(path)
         except (UnreadableClipError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            print(f"predict: {name}: expected audio, found: {reason}", file=sys.stderr)
-            failed = 1
+            failed = complain(f"{name}: expected audio, found: {reason}")
             continue
         genres = likeliest(heard, ensemble.settings.classes)
         print(as_json(path, heard, genres) if arguments.json else as_row(name, genres, *widths), flush=True)
         if picture:
             colour = plotting.colours(parameters["models"]).get(ensemble.settings.model, plotting.GREY)
-            draw(heard, ensemble, f"{printable(path.name)}: {printable(next(iter(genres)))}", colour, picture)
+            title = f"{printable(path.name)}: {plotting.label(next(iter(genres)))}"
+            try:
+                draw(heard, ensemble, title, colour, picture)
+            except OSError as error:
+                failed = complain(f"{name}: no picture in {printable(str(arguments.plot))}: {error.strerror}")
     return failed
 
 
@@ -62,6 +66,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw each file's votes over time there, as SVG")
     parser.add_argument("--model", type=Path, default=PROMOTED, metavar="FOLDER", help="such as models/cnn")
     return parser.parse_args()
+
+
+def complain(message: str) -> int:
+    """Says what is wrong with one file, and gives the exit code of that."""
+    print(f"predict: {message}", file=sys.stderr)
+    return 1
 
 
 def likeliest(heard: Heard, classes: list[str]) -> dict[str, float]:
@@ -78,11 +88,6 @@ def as_row(name: str, genres: dict[str, float], name_width: int, genre_width: in
 def as_json(path: Path, heard: Heard, genres: dict[str, float]) -> str:
     shares = {genre: round(share, 6) for genre, share in genres.items()}
     return json.dumps({"file": str(path), "seconds": round(heard.seconds, 3), "genres": shares})
-
-
-def printable(text: str) -> str:
-    """A name from a model's folder or a file system, without what moves a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def pictures_of(folder: Path | None, files: list[Path]) -> Iterator[Path | None]:
@@ -108,4 +113,5 @@ def draw(heard: Heard, ensemble: Ensemble, title: str, colour: str, path: Path) 
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
     sys.exit(main())

@@ -47,10 +47,11 @@ def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
 
 
 def run_for_model(name: str, main: Callable[[dict[str, Any], str], None]) -> None:
-    """`run` for a stage that is called with the name of a model."""
-    if len(sys.argv) != 2 or "/" in sys.argv[1]:
+    """`run` for a stage that is called with a model: its name, or what DVC calls the stage, e.g. train@cnn."""
+    model = sys.argv[-1].rpartition("@")[2]
+    if len(sys.argv) != 2 or "/" in model:
         sys.exit(f"usage: python src/{name}.py MODEL")
-    run(f"{name}@{sys.argv[1]}", lambda params: main(params, _model(params, sys.argv[1])))
+    run(f"{name}@{model}", lambda params: main(params, _model(params, model)))
 
 
 @contextmanager

@@ -222,7 +222,14 @@ def test_a_disk_that_fills_up_in_training(finished: Project, tmp_path: Path, siz
 # Trust. -----------------------------------------------------------------------------------------------------------
 
 
-INJECTIONS = ["x; touch pwned", "$(touch pwned)", "`touch pwned`", "x && touch pwned", "x\ntouch pwned"]
+INJECTIONS = [
+    "x; touch pwned",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "x && touch pwned",
+    "x\ntouch pwned",
+    "x'; touch pwned; '",
+]
 
 
 @pytest.mark.parametrize("name", INJECTIONS)

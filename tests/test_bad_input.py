@@ -154,7 +154,7 @@ def put(project: Project, name: str, value: Any) -> None:
 
 
 def command(stage: str, model: str = "cnn") -> list[str]:
-    return ["python", f"src/{stage}.py", *([model] if "${key}" in STAGES[stage]["cmd"] else [])]
+    return ["python", f"src/{stage}.py", *([model] if "$DVC_STAGE" in STAGES[stage]["cmd"] else [])]
 
 
 def prepare(project: Project, *stages: str) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
-from project import Project, stages_run
+from project import ROOT, Project, stages_run
 
 METRICS = ("accuracy", "precision", "recall", "f1")
 PREPARATION = {"download", "split", "spectrograms"}
@@ -42,6 +43,17 @@ def assert_diff_reads_cnn_to_birnn(project: Project, cnn: dict[str, Any], birnn:
 def results(project: Project, *folders: str) -> dict[str, bytes]:
     files = [file for folder in folders for file in (project.path / folder).rglob("*") if file.is_file()]
     return {str(file.relative_to(project.path)): file.read_bytes() for file in files}
+
+
+def test_an_experiment_changes_no_line_but_its_own(tmp_path: Path) -> None:
+    """DVC writes params.yaml anew; what it keeps as it is does not clutter a pull request."""
+    written = (ROOT / "params.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    path.write_text(written)
+    apply_overrides(str(path), ["model=birnn", "train.lr=0.123"])
+    changed = [line for line in path.read_text().splitlines() if line not in written.splitlines()]
+    assert [line.split("#")[0].strip() for line in changed] == ["model: birnn", "lr: 0.123"]
+    assert len(path.read_text().splitlines()) == len(written.splitlines())
 
 
 def test_birnn_in_a_fresh_clone_with_the_same_bits(finished: Project, tmp_path: Path) -> None:

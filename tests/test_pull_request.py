@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 import workflows
-from project import Project
+from project import Project, stages_run
 
 URL = "https://github.com/someone/fma-genre/blob/1a2b3c"
 METRICS = ("accuracy", "precision", "recall", "f1")
@@ -108,7 +110,7 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
         row = found.get(("birnn", metric.replace("f1", "F1")))
         assert row == (expected(before[metric], after[metric]) if metric in changed else None)
     pairs = [metrics(project, "comparison")["birnn_minus_cnn"] for project in (finished, branch)]
-    for metric in ("accuracy", "f1"):
+    for metric in METRICS:
         row = found.get(("comparison", f"birnn less cnn, {metric.replace('f1', 'F1')}"))
         there, here = (pair[metric] for pair in pairs)
         assert row == (expected(there, here) if there != here else None)
@@ -129,6 +131,43 @@ def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Pro
     tests = [metrics(project, "cnn")["n_test"] for project in (finished, branch)]
     assert f"`demo ({tests[0]} test tracks)` there, on `other ({tests[1]} test tracks)` here" in text
     assert "`dataset` `demo` → `other`" in text
+
+
+def test_other_data_of_the_same_name_and_size_are_not_subtracted(
+    finished: Project, branch: Project, tmp_path: Path
+) -> None:
+    def another(params: dict[str, Any]) -> None:
+        params["datasets"]["demo"] = params["datasets"]["other"]
+
+    branch.edit_params(another)
+    branch.repro()
+    assert metrics(branch, "cnn")["n_test"] == metrics(finished, "cnn")["n_test"]
+    text = report(propose(finished, branch, tmp_path), tmp_path)
+    assert not rows(text)
+    assert "test tracks)` here as there, but its archives or tracks are others." in text
+
+
+@pytest.mark.parametrize("lost", ["metrics/cnn.json", "plots/predictions"])
+def test_a_branch_that_deletes_results_is_not_fresh(
+    finished: Project, branch: Project, tmp_path: Path, lost: str
+) -> None:
+    git(branch.path, "rm", "-r", "--quiet", lost)
+    text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
+    assert "**dvc.lock is not fresh**" in text
+    assert "`evaluate@cnn`" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "content"), [("params.yaml", "x: ["), ("dvc.lock", "<<<<<<< main\nstages:\n=======\n")]
+)
+def test_a_branch_that_cannot_be_compared_says_why(
+    finished: Project, branch: Project, tmp_path: Path, path: str, content: str
+) -> None:
+    (branch.path / path).unlink()
+    (branch.path / path).write_text(content)
+    text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
+    assert text.startswith("<!-- metric differences -->\n")
+    assert path in text.partition("**They cannot be compared**: ")[2]
 
 
 def test_a_branch_whose_results_are_older_than_its_code(finished: Project, branch: Project, tmp_path: Path) -> None:
@@ -195,23 +234,26 @@ state = json.load(open(os.environ["FAKE_STATE"]))
 with open(os.environ["FAKE_LOG"], "a") as log:
     log.write(json.dumps(arguments) + "\\n")
 if arguments[:2] == ["run", "download"]:
+    if not os.path.exists(os.environ["FAKE_REPORT"]):
+        sys.exit("no artifact matches any of the names or patterns provided")
     os.mkdir(arguments[arguments.index("--dir") + 1])
     shutil.copy(os.environ["FAKE_REPORT"], "report/pull-request.md")
 elif "--jq" in arguments:
-    answer = state["comments"] if any("comments" in argument for argument in arguments) else state["pulls"]
+    answer = state["comments"] if any("comments" in argument for argument in arguments) else state["pull"]
     query = arguments[arguments.index("--jq") + 1]
     done = subprocess.run(["jq", "--raw-output", query], input=json.dumps(answer), text=True, capture_output=True)
-    sys.stdout.write(done.stdout.replace("null\\n", ""))
+    sys.stdout.write(done.stdout)
     sys.exit(done.returncode)
 """
 
 
+needs_jq = pytest.mark.skipif(not shutil.which("jq"), reason="needs jq, which is what gh's --jq runs")
+
+
+@needs_jq
 @pytest.mark.parametrize("earlier", [None, "github-actions[bot]", "somebody"])
 def test_one_comment_is_posted_and_later_updated(tmp_path: Path, earlier: str | None) -> None:
-    if not any((Path(folder) / "jq").exists() for folder in os.environ["PATH"].split(os.pathsep)):
-        pytest.skip("needs jq, which is what gh's --jq runs")
-    calls = post(tmp_path, earlier, head="abc")
-    *_, last = calls
+    *_, last = post(tmp_path, earlier, head="abc")
     assert last[:3] == ["api", "--method", "PATCH" if earlier == "github-actions[bot]" else "POST"]
     assert last[3].endswith("/comments/7" if earlier == "github-actions[bot]" else "/issues/12/comments")
     assert last[4:] == ["--field", "body=@comment.md"]
@@ -220,13 +262,21 @@ def test_one_comment_is_posted_and_later_updated(tmp_path: Path, earlier: str | 
     assert len(text) < 65536
 
 
+@needs_jq
+def test_a_report_that_was_never_made_replaces_the_old_one(tmp_path: Path) -> None:
+    *_, last = post(tmp_path, "github-actions[bot]", head="abc", reported=False)
+    assert last[2] == "PATCH"
+    assert (tmp_path / "comment.md").read_text() == (
+        "<!-- metric differences -->\n\n**There is no report**: https://github.com/runs/5 says why.\n\n"
+    )
+
+
+@needs_jq
 def test_a_report_of_an_older_push_is_not_posted(tmp_path: Path) -> None:
-    if not any((Path(folder) / "jq").exists() for folder in os.environ["PATH"].split(os.pathsep)):
-        pytest.skip("needs jq, which is what gh's --jq runs")
     assert not any("POST" in call or "PATCH" in call for call in post(tmp_path, None, head="newer"))
 
 
-def post(folder: Path, earlier: str | None, head: str) -> list[list[str]]:
+def post(folder: Path, earlier: str | None, head: str, reported: bool = True) -> list[list[str]]:
     """Runs the step that comments; the calls of gh that it made."""
     programs = folder / "programs"
     programs.mkdir()
@@ -235,14 +285,65 @@ def post(folder: Path, earlier: str | None, head: str) -> list[list[str]]:
     mark = "<!-- metric differences -->"
     comments = [{"id": 7, "body": f"{mark} old", "user": {"login": earlier}}] if earlier else []
     others = [{"id": 3, "body": "Well done", "user": {"login": "github-actions[bot]"}}]
-    state = {"pulls": [{"number": 12, "head": {"sha": head}}], "comments": others + comments}
+    state = {"pull": {"number": 12, "state": "open", "head": {"sha": head}}, "comments": others + comments}
     (folder / "state.json").write_text(json.dumps(state))
-    (folder / "report.md").write_bytes(f"{mark}\n@everybody ".encode() + b"\xff" + 70000 * "ä@".encode())
+    if reported:
+        (folder / "report.md").write_bytes(f"{mark}\n@everybody ".encode() + b"\xff" + 70000 * "ä@".encode())
     environment = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "GH_TOKEN": "x", "GH_REPO": "someone/fma-genre",
-        "RUN": "5", "HEAD": "fork:branch", "COMMIT": "abc", "FAKE_STATE": str(folder / "state.json"),
-        "FAKE_LOG": str(folder / "log"), "FAKE_REPORT": str(folder / "report.md"),
+        "RUN": "5", "URL": "https://github.com/runs/5", "TITLE": "report on pull request 12", "COMMIT": "abc",
+        "FAKE_STATE": str(folder / "state.json"), "FAKE_LOG": str(folder / "log"),
+        "FAKE_REPORT": str(folder / "report.md"),
     }  # fmt: skip
     done = workflows.run("comment", "Post the report", folder, environment)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    calls = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    assert calls[0][:2] == ["api", "repos/someone/fma-genre/pulls/12"]
+    return calls
+
+
+# An experiment by hand. -------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_becomes_a_pull_request(finished: Project, tmp_path: Path) -> None:
+    """On a runner's shallow clone, with a folder as DVC remote; started once more, it has nothing to propose."""
+    origin = tmp_path / "origin.git"
+    source = finished.copy(tmp_path / "source")
+    source.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    source.run("git", "commit", "--quiet", "--all", "--message=remote")
+    source.run("dvc", "push", "--quiet", "--run-cache")
+    git(tmp_path, "clone", "--quiet", "--bare", str(source.path), str(origin))
+    (tmp_path / "gh").write_text(FAKE)
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "state.json").write_text("{}")
+    said = {}
+    for model in ("birnn", "cnn"):
+        runner = Project(tmp_path / model, finished.home)
+        git(tmp_path, "clone", "--quiet", "--depth=1", origin.as_uri(), str(runner.path))
+        (runner.path / ".venv").mkdir()
+        (runner.path / ".venv/installed").touch()
+        shutil.copy(Path(sys.prefix) / "pyvenv.cfg", runner.path / ".venv")
+        for folder in ("bin", "lib"):
+            (runner.path / ".venv" / folder).symlink_to(Path(sys.prefix) / folder)
+        environment = runner.environment | {
+            "DATASET": "demo", "MODEL": model, "BASE": "main", "BRANCH": f"experiment-{model}", "GH_TOKEN": "x",
+            "URL": "https://github.com/someone/fma-genre", "RUNNER_TEMP": str(runner.path.parent),
+            "FAKE_STATE": str(tmp_path / "state.json"), "FAKE_LOG": str(tmp_path / "log"),
+            "PATH": f"{tmp_path}{os.pathsep}{runner.environment['PATH']}",
+        }  # fmt: skip
+        for step in ("Run it", "Propose it"):
+            done = workflows.run("experiment", step, runner.path, environment)
+            assert done.returncode == 0, done.stdout + done.stderr
+            said[model, step] = done.stdout
+    assert stages_run(said["birnn", "Run it"]) <= {"download", "promote"}, "the rest is in the remote"
+    assert "Nothing has changed" in said["cnn", "Propose it"]
+    (created,) = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert created[:4] == ["pr", "create", "--base", "main"]
+    assert set(rows((tmp_path / "report.md").read_text())) == {
+        ("promoted", metric.replace("f1", "F1"))
+        for metric in METRICS
+        if metrics(finished, "cnn")[metric] != metrics(finished, "birnn")[metric]
+    }
+    changed = git(origin, "diff", "--name-only", "main", "experiment-birnn").split()
+    assert {"dvc.lock", "metrics/promoted.json", "params.yaml"} <= set(changed)
+    assert git(origin, "diff", "--numstat", "main", "experiment-birnn", "--", "params.yaml").split()[:2] == ["1", "1"]

@@ -6,3 +6,11 @@ class InputError(Exception):
 
     The message is one line that names the file, track or parameter, what was expected and what was found.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """A name from somebody's data or file system, without what would move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in text)

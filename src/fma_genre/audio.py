@@ -5,6 +5,7 @@ Follows ``librosa.load``: channels are averaged, then resampled with soxr's HQ f
 
 import functools
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,11 @@ import soundfile
 import soxr
 
 LOUDEST = 1e9  # full scale is 1; the power of what is louder would overflow
+NOWHERE = os.open(os.devnull, os.O_WRONLY)
+VAGUE = (
+    "File does not exist",
+    "Unspecified internal error",
+)  # says libsndfile of an MP3 that is none
 MOST = 8 * 192_000  # samples a second in all channels: what claims more is no music, and would take much memory
 
 
@@ -47,7 +53,7 @@ def windows(path: Path, rate: int, seconds: float) -> Iterator[np.ndarray]:
         UnreadableClipError: as `load`, when it gets there.
     """
     with path.open("rb") as source, _opened(source.fileno()) as file:
-        while len(channels := file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True)):
+        while len(channels := _read(file, int(seconds * file.samplerate))):
             yield to_mono(channels, file.samplerate, rate)
 
 
@@ -70,8 +76,8 @@ def decode(data: bytes, seconds: float) -> tuple[np.ndarray, int, bool]:
         copy.seek(0)
         with _opened(copy.fileno()) as file:
             wanted = int(seconds * file.samplerate)
-            channels = file.read(wanted, dtype="float32", always_2d=True)
-            cut = len(channels) == wanted and len(file.read(1)) > 0
+            channels = _read(file, wanted)
+            cut = len(channels) == wanted and len(_read(file, 1)) > 0
             rate = file.samplerate
     if not len(channels):
         raise UnreadableClipError("no samples in it")
@@ -82,12 +88,33 @@ def decode(data: bytes, seconds: float) -> tuple[np.ndarray, int, bool]:
 def _opened(descriptor: int) -> Iterator[soundfile.SoundFile]:
     """What libsndfile says against a file is an UnreadableClipError."""
     try:
-        with soundfile.SoundFile(descriptor, closefd=False) as file:
+        with _silence():
+            file = soundfile.SoundFile(descriptor, closefd=False)
+        with file:
             if file.samplerate * file.channels > MOST:
                 raise UnreadableClipError(f"{file.channels} channels at {file.samplerate} Hz")
             yield file
     except soundfile.LibsndfileError as error:
-        raise UnreadableClipError(error.error_string) from error
+        damaged = error.error_string.startswith(VAGUE)
+        raise UnreadableClipError("a damaged MP3" if damaged else error.error_string) from error
+
+
+def _read(file: soundfile.SoundFile, samples: int) -> np.ndarray:
+    """At most the next `samples`, (samples, channels)."""
+    with _silence():
+        return file.read(samples, dtype="float32", always_2d=True)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drops what a C library writes to the standard error: libmpg123 has a line for every damaged frame."""
+    kept = os.dup(2)
+    try:
+        os.dup2(NOWHERE, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def mix(channels: np.ndarray) -> np.ndarray:

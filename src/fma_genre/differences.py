@@ -1,10 +1,12 @@
 """What a branch does to the results, in Markdown for its pull request: metrics, the stages that changed, pictures."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fma_genre import printable
 from fma_genre.metrics import METRICS
 
 MARK = "<!-- metric differences -->"  # by which a later push finds the comment to update
@@ -41,26 +43,37 @@ def report(
         )
     if synthetic:
         parts.append("The data are a synthetic demo: its numbers say nothing about music.")
-    parts += [*_metrics(base.metrics, here.metrics), _stages(causes(base.stages, here.stages)), *_pictures(pictures)]
+    parts += [*_metrics(base, here), _stages(causes(base.stages, here.stages)), *_pictures(pictures)]
     return "\n\n".join(parts) + "\n"
+
+
+def failure(name: str, reason: str) -> str:
+    """The report, in Markdown, when there is none; `name` is that of the base."""
+    return f"{MARK}\n\n### Results, beside {_code(name)}\n\n**They cannot be compared**: {_code(reason, 500)}\n"
 
 
 # Metrics. ---------------------------------------------------------------------------------------------------------
 
 
-def _metrics(base: Mapping[str, Values], here: Mapping[str, Values]) -> Iterator[str]:
+def _metrics(base: Results, here: Results) -> Iterator[str]:
     """A table of what changed; metrics of other data are named instead of subtracted."""
+    other = _tracks(base.stages) != _tracks(here.stages)
     apart: dict[tuple[str, str], list[str]] = defaultdict(list)
     rows: list[str] = []
-    names = sorted({*base, *here} - {"dataset"}, key=lambda name: (name != "promoted", name in LAST, name))
+    names = sorted(
+        {*base.metrics, *here.metrics} - {"dataset"}, key=lambda name: (name != "promoted", name in LAST, name)
+    )
     for name in names:
-        there, now = base.get(name, {}), here.get(name, {})
-        if there and now and _data(there) != _data(now):
+        there, now = base.metrics.get(name, {}), here.metrics.get(name, {})
+        if there and now and (other or _data(there) != _data(now)):
             apart[_data(there), _data(now)].append(name)
         else:
             rows += _rows(name, dict(_compared(there)), dict(_compared(now)))
     for (before, after), files in apart.items():
-        yield f"**Not subtracted**: {_list(files)} were measured on {_code(before)} there, on {_code(after)} here."
+        found = f"{_code(before)} there, on {_code(after)} here"
+        if before == after:
+            found = f"{_code(before)} here as there, but its archives or tracks are others"
+        yield f"**Not subtracted**: {_list(files)} were measured on {found}."
     if rows:
         yield "\n".join(["| | metric | there, % | here, % | change |", "|---|---|--:|--:|--:|", *rows])
     elif not apart:
@@ -78,7 +91,7 @@ def _rows(name: str, base: Mapping[str, float], here: Mapping[str, float]) -> It
 def _compared(values: Values, prefix: str = "") -> Iterator[tuple[str, float]]:
     """The four metrics, of comparison.json those of two models' difference: the rest of it stands in other files."""
     for key, value in values.items():
-        if key in METRICS and isinstance(value, int | float):
+        if key in METRICS and isinstance(value, int | float) and math.isfinite(value):
             yield f"{prefix}{key.replace('f1', 'F1')}", value
         elif isinstance(value, Mapping) and "_minus_" in key:
             yield from _compared(value, f"{key.replace('_minus_', ' less ')}, ")
@@ -86,6 +99,11 @@ def _compared(values: Values, prefix: str = "") -> Iterator[tuple[str, float]]:
 
 def _data(values: Values) -> str:
     return f"{values.get('dataset')} ({values.get('n_test')} test tracks)"
+
+
+def _tracks(stages: Mapping[str, Values]) -> list[Any]:
+    """Hashes of the archives' receipt and of the table of tracks."""
+    return [out.get("md5") for stage in ("download", "split") for out in stages.get(stage, {}).get("outs", [])]
 
 
 def _percent(value: float | None) -> str:
@@ -163,7 +181,6 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(_code(name) for name in names)
 
 
-def _code(value: object) -> str:
+def _code(value: object, length: int = 100) -> str:
     """As code, in which Markdown, HTML and mentions of people mean nothing."""
-    plain = "".join(character if character.isprintable() else " " for character in str(value)[:100])
-    return "`" + plain.replace("`", "'").replace("|", "/") + "`"
+    return "`" + printable(str(value)[:length]).replace("`", "'").replace("|", "/") + "`"

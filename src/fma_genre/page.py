@@ -16,8 +16,9 @@ h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
 figure, .wide { overflow-x: auto }
 figure { background: #fff; border: 1px solid var(--line); border-radius: 6px; box-sizing: border-box; margin: 0;
          max-width: 100%; padding: .5rem; width: fit-content }
-img { display: block; height: auto; max-width: 100%; min-width: 30rem }
+img { display: block; height: auto; max-width: 100% }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+@media (max-width: 40rem) { body, figure { padding: .3rem } }
 td, th { border-bottom: 1px solid var(--line); padding: .3rem .8rem; text-align: left; white-space: nowrap }
 """
 

@@ -7,6 +7,7 @@ random ids.
 
 import itertools
 import textwrap
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,16 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fma_genre import printable
 from fma_genre.files import whole
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 MARKS = "osD^vP"
 GREY, LIGHT, DARK = "#767676", "#D9D9D9", "#4D4D4D"
 HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)  # ticks of frequency axes
+LONGEST = 32  # characters of a genre's name
 TOP = 3  # genres whose votes are shown
-FRAMES, BINS = 256, 64  # at most, of a spectrogram that is shown
+FRAMES, BINS, STEPS = 256, 64, 15  # at most, of a spectrogram that is shown
 STYLE: Any = {
     "svg.hashsalt": "fma-genre",
     "font.size": 10,
@@ -49,10 +52,17 @@ def colours(models: Iterable[str]) -> dict[str, str]:
     return {model: PALETTE[place % len(PALETTE)] for place, model in enumerate(models)}
 
 
+def label(genre: str) -> str:
+    """A genre's name as there is room for it, whatever somebody's data hold."""
+    name = printable(genre)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
 @styled
 def save(figure: Figure, path: Path) -> None:
     """Writes an SVG whose bytes depend on nothing but the figure."""
-    with whole(path) as part:
+    with whole(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in letters that the font lacks shows as boxes
         figure.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
 
 
@@ -69,8 +79,9 @@ def confusions(matrices: Mapping[str, np.ndarray], classes: Sequence[str], colou
     Args:
         matrices: counts (classes, classes), by model.
     """
-    side = 1 + 0.36 * len(classes)
-    figure = Figure(figsize=(1.6 + side * len(matrices), 1.8 + side), layout="constrained")
+    names = list(map(label, classes))
+    side, room = 1 + 0.36 * len(classes), 0.08 * max(map(len, names))  # inches, for the grid and the longest name
+    figure = Figure(figsize=(0.8 + room + side * len(matrices), 1 + room + side), layout="constrained")
     panels = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
     for axes, (model, matrix) in zip(panels, matrices.items(), strict=True):
         share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -78,11 +89,11 @@ def confusions(matrices: Mapping[str, np.ndarray], classes: Sequence[str], colou
         for (row, column), count in np.ndenumerate(matrix):
             if count:
                 axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center", fontsize=9)
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_xticks(range(len(classes)), names, rotation=90)
         axes.set(xlabel="predicted genre", title=f"{model}: {np.trace(matrix)} of {matrix.sum()} tracks right")
         axes.spines[:].set_visible(False)
     tracks = next(iter(matrices.values())).sum(axis=1)
-    panels[0].set_yticks(range(len(classes)), [f"{genre} ({n})" for genre, n in zip(classes, tracks, strict=True)])
+    panels[0].set_yticks(range(len(classes)), [f"{name} ({n})" for name, n in zip(names, tracks, strict=True)])
     panels[0].set_ylabel("actual genre (test tracks)")
     figure.suptitle("Percent of each genre's tracks that the ensembles name so, the largest genre first")
     return figure
@@ -109,7 +120,7 @@ def genres(tables: Mapping[str, pd.DataFrame], colour: Mapping[str, str]) -> Fig
 
 
 def _genre_axis(axes: Axes, genres: Iterable[str], counts: Iterable[int]) -> None:
-    names = [f"{genre} ({count})" for genre, count in zip(genres, counts, strict=True)]
+    names = [f"{label(genre)} ({count})" for genre, count in zip(genres, counts, strict=True)]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_ylabel("genre (test tracks)")
@@ -144,13 +155,14 @@ def disagreements(
     figure, axes = _axes(7, 1.2 + 0.36 * len(order))
     tracks = genres.value_counts().reindex(list(order), fill_value=0).to_numpy()
     left = np.zeros(len(order))
-    for label, (these, shade) in parts.items():
+    for part, (these, shade) in parts.items():
         counts = genres[these].value_counts().reindex(list(order), fill_value=0).to_numpy()
         share = 100 * counts / np.maximum(tracks, 1)
-        axes.barh(range(len(order)), share, left=left, color=shade, edgecolor="white", label=label)
+        hatch = "////" if shade == DARK else None  # in grey print, it might be a model's
+        axes.barh(range(len(order)), share, left=left, color=shade, edgecolor="white", hatch=hatch, label=part)
         left += share
     _genre_axis(axes, order, tracks)
-    found = ", ".join(f"{label} on {these.sum()}" for label, (these, _) in parts.items())
+    found = ", ".join(f"{part} on {these.sum()}" for part, (these, _) in parts.items())
     axes.set(
         xlim=(0, 100),
         xlabel="percent of the genre's tracks",
@@ -184,16 +196,17 @@ def votes(clips: Sequence[Votes], classes: Sequence[str], frequencies: np.ndarra
     ticks, places = _ticks(frequencies)
     for clip, above, below in zip(clips, rows[::2], rows[1::2], strict=True):
         image = pooled(clip.levels).T
+        extent = (0, clip.seconds, 0, bins)
         above.imshow(
-            image, aspect="auto", origin="lower", cmap="magma", extent=(0, clip.seconds, 0, bins), interpolation="none"
+            image, "magma", aspect="auto", origin="lower", vmin=0, vmax=STEPS, extent=extent, interpolation="none"
         )
         above.set_yticks(places, [f"{hertz / 1000:g}" for hertz in ticks])
-        above.set(title=clip.title, ylabel="kHz", xticks=[])
+        above.set(title=textwrap.fill(clip.title, 80), ylabel="kHz", xticks=[])
         leaders = np.argsort(-clip.probabilities.mean(axis=0), kind="stable")[:TOP]
         edges = [0, *clip.starts[1:], clip.seconds]
         shares = clip.probabilities[:, leaders].T
         below.pcolormesh(edges, np.arange(len(leaders) + 1), shares, cmap=_shades(colour), vmin=0, vmax=1)
-        below.set_yticks(np.arange(len(leaders)) + 0.5, [classes[leader] for leader in leaders])
+        below.set_yticks(np.arange(len(leaders)) + 0.5, [label(classes[leader]) for leader in leaders])
         below.set(xlim=(0, clip.seconds), ylim=(len(leaders), 0))
     rows[-1].set_xlabel("seconds")
     figure.suptitle(textwrap.fill(title, 80))
@@ -220,7 +233,7 @@ def pooled(levels: np.ndarray, frames: int = FRAMES) -> np.ndarray:
         edges = np.unique(np.arange(min(count, length)) * length // min(count, length))
         sizes = np.diff([*edges, length])
         levels = np.add.reduceat(levels.astype(float), edges, axis=axis) / np.expand_dims(sizes, 1 - axis)
-    return np.round(levels / np.max(levels, initial=1) * 15)
+    return np.round(levels / np.max(levels, initial=1) * STEPS)
 
 
 @styled
