@@ -15,6 +15,7 @@ from fma_genre import checkpoint, extraction, inference
 from fma_genre.ensemble import Ensemble
 from fma_genre.segments import Clips
 from project import Project
+from test_bad_input import tone
 
 RATE = 22050
 
@@ -82,7 +83,12 @@ def test_an_unreadable_file_is_a_line_and_stops_nothing(
     (tmp_path / "empty.wav").touch()
     soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE)
     soundfile.write(tmp_path / "nan.wav", np.full(RATE * 2, np.nan, np.float32), RATE, subtype="FLOAT")
+    mp3 = tone()
+    noise = np.random.default_rng(0).bytes(20_000)
+    (tmp_path / "head.mp3").write_bytes(mp3[:300])
+    (tmp_path / "broken.mp3").write_bytes(mp3[:600] + noise)  # libmpg123 has lines to say of it
     bad = {
+        "head.mp3": "a damaged MP3", "broken.mp3": "a damaged MP3",
         "noise.mp3": "Format not recognised", "empty.wav": "Format not recognised", "none.wav": "no samples in it",
         "nan.wav": "samples that are not finite", "absent": "No such file or directory", "\x1b[31mred": "No such file",
         ".": "Is a directory",
@@ -149,6 +155,25 @@ def test_votes_are_drawn_once_a_file(finished: Project, clips: dict[int, Path], 
     drawn = sorted(path.name for path in votes.iterdir())
     assert drawn == [f"{first.name}-1.svg", f"{first.name}.svg"]
     assert (votes / drawn[0]).read_bytes() == (votes / drawn[1]).read_bytes()
+
+
+def test_a_picture_that_cannot_be_written_is_a_line_and_stops_nothing(
+    finished: Project, clips: dict[int, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    first, second = map(str, list(clips.values())[:2])
+    done = finished.run("python", "src/predict.py", "--plot", str(tmp_path / "file"), first, second, check=False)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    lines = [line for line in done.stderr.splitlines() if "no picture in" in line]
+    assert len(lines) == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_who_reads_no_further_gets_no_traceback(finished: Project, clips: dict[int, Path]) -> None:
+    first, second = map(str, list(clips.values())[:2])
+    done = finished.run("bash", "-c", f"python src/predict.py '{first}' '{second}' | true", check=False)
+    assert not [line for line in done.stderr.splitlines() if not line.startswith("predict: the model has learnt")]
 
 
 def test_without_a_model_it_says_so(finished: Project, clips: dict[int, Path], tmp_path: Path) -> None:
