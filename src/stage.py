@@ -30,8 +30,8 @@ def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    WORK.mkdir(parents=True, exist_ok=True)
     try:
+        WORK.mkdir(parents=True, exist_ok=True)
         with FileLock(WORK / f"{name}.lock", timeout=0):
             main(params.load())
     except Timeout:

@@ -1,8 +1,13 @@
 """Kills, signals and full disks, at real commands: nothing done is lost, and what comes out has the same bits."""
 
+import contextlib
+import hashlib
+import http.server
 import os
+import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +19,9 @@ import pytest
 
 from attacks import ALL, at_length
 from project import Project, stages_run
+from test_bad_input import archive
 
+CONTENT = archive({"noise": np.random.default_rng(0).bytes(4 << 20)})
 KILLS = 30 if ALL else 6
 RESULTS = ("data/spectrograms", "data/tracks.csv", "models", "metrics", "plots", "report.md")
 
@@ -217,6 +224,95 @@ def test_a_disk_that_fills_up_in_training(finished: Project, tmp_path: Path, siz
     assert {name: content for name, content in contents(project).items() if name.startswith("models/cnn")} == {
         name: content for name, content in expected.items() if name.startswith("models/cnn")
     }
+
+
+class Unmeasured(http.server.BaseHTTPRequestHandler):
+    """Sends CONTENT without saying how long it is."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(CONTENT)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_disk_that_fills_up_in_a_download(finished: Project, tmp_path: Path) -> None:
+    """A promise of the README: one line where the size was not known ahead; with room, the next run goes on."""
+    project = finished.copy(tmp_path / "project")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unmeasured)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    part = {"url": f"http://127.0.0.1:{server.server_port}/fma.zip", "sha1": hashlib.sha1(CONTENT).hexdigest()}
+    entry = {"audio": part, "metadata": part, "subset": "medium"}
+    project.edit_params(lambda params: params.update(dataset="mine", datasets=params["datasets"] | {"mine": entry}))
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        done = Project(project.path, disk).run("python", "src/download.py", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    Project(project.path, tmp_path / "home").run("python", "src/download.py")
+    server.shutdown()
+
+
+# Permissions and clocks. ------------------------------------------------------------------------------------------
+
+
+def obeying_permissions() -> list[str]:
+    """What to put before a command so that root is stopped by them as anybody is."""
+    if os.geteuid():
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root reads and writes everything: needs setpriv")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "mode", "command"),
+    [
+        ("data", 0o500, ["src/split.py"]),
+        ("data/raw", 0o000, ["src/split.py"]),
+        ("data/spectrograms", 0o000, ["src/train.py", "cnn"]),
+        ("models", 0o500, ["src/train.py", "cnn"]),
+        ("models/cnn", 0o000, ["src/evaluate.py", "cnn"]),
+        ("metrics", 0o500, ["src/evaluate.py", "cnn"]),
+        ("plots/predictions", 0o000, ["src/compare.py"]),
+    ],
+)
+def test_a_folder_that_may_not_be_used_is_one_line(
+    finished: Project, tmp_path: Path, folder: str, mode: int, command: list[str]
+) -> None:
+    """A promise of the README: and with the permission, the next run ends as ever."""
+    project = finished.copy(tmp_path / "project")
+    expected = contents(project)
+    if folder == "data":
+        shutil.rmtree(project.path / "data/work")
+    (project.path / folder).chmod(mode)
+    done = project.run(*obeying_permissions(), "python", *command, check=False)
+    (project.path / folder).chmod(0o700)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Permission denied" in done.stderr.splitlines()[-1]
+    assert folder in done.stderr.splitlines()[-1]
+    project.run("python", *command)
+    assert contents(project) == expected
+
+
+def test_a_clock_that_was_moved_back(finished: Project, tmp_path: Path) -> None:
+    """A promise of the README: files from the future are neither too new to be read nor too new to be replaced."""
+    project = finished.copy(tmp_path / "project")
+    expected = contents(project)
+    tomorrow = time.time() + 86400
+    for path in project.path.rglob("*"):
+        os.utime(path, (tomorrow, tomorrow), follow_symlinks=False)
+    assert project.repro() == set()
+    project.edit_params(lambda params: params["models"]["birnn"].update(hidden=9))
+    assert "train@birnn" in project.repro()
+    assert contents(project) != expected
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    project.run("dvc", "repro", "--force")
+    assert contents(project) == expected
 
 
 # Trust. -----------------------------------------------------------------------------------------------------------
