@@ -28,7 +28,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # 
 MARKS = "osD^vP"
 GREY, LIGHT, DARK = "#767676", "#D9D9D9", "#4D4D4D"
 HERTZ = (250, 500, 1000, 2000, 4000, 8000, 16000)  # ticks of frequency axes
-LONGEST = 32  # characters of a genre's name
+LONGEST, LINE = 32, 64  # characters of a genre's name, of a line of a title
 TOP = 3  # genres whose votes are shown
 FRAMES, BINS, STEPS = 256, 64, 15  # at most, of a spectrogram that is shown
 STYLE: Any = {
@@ -92,6 +92,7 @@ def confusions(matrices: Mapping[str, np.ndarray], classes: Sequence[str], colou
         axes.set_xticks(range(len(classes)), names, rotation=90)
         axes.set(xlabel="predicted genre", title=f"{model}: {np.trace(matrix)} of {matrix.sum()} tracks right")
         axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
     tracks = next(iter(matrices.values())).sum(axis=1)
     panels[0].set_yticks(range(len(classes)), [f"{name} ({n})" for name, n in zip(names, tracks, strict=True)])
     panels[0].set_ylabel("actual genre (test tracks)")
@@ -166,7 +167,7 @@ def disagreements(
     axes.set(
         xlim=(0, 100),
         xlabel="percent of the genre's tracks",
-        title=textwrap.fill(f"Of {len(table)} tracks, {found}", 60),
+        title=textwrap.fill(f"Of {len(table)} tracks, {found}", LINE),
     )
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -201,7 +202,7 @@ def votes(clips: Sequence[Votes], classes: Sequence[str], frequencies: np.ndarra
             image, "magma", aspect="auto", origin="lower", vmin=0, vmax=STEPS, extent=extent, interpolation="none"
         )
         above.set_yticks(places, [f"{hertz / 1000:g}" for hertz in ticks])
-        above.set(title=textwrap.fill(clip.title, 80), ylabel="kHz", xticks=[])
+        above.set(title=textwrap.fill(clip.title, LINE), ylabel="kHz", xticks=[])
         leaders = np.argsort(-clip.probabilities.mean(axis=0), kind="stable")[:TOP]
         edges = [0, *clip.starts[1:], clip.seconds]
         shares = clip.probabilities[:, leaders].T
@@ -209,7 +210,7 @@ def votes(clips: Sequence[Votes], classes: Sequence[str], frequencies: np.ndarra
         below.set_yticks(np.arange(len(leaders)) + 0.5, [label(classes[leader]) for leader in leaders])
         below.set(xlim=(0, clip.seconds), ylim=(len(leaders), 0))
     rows[-1].set_xlabel("seconds")
-    figure.suptitle(textwrap.fill(title, 80))
+    figure.suptitle(textwrap.fill(title, LINE))
     return figure
 
 
@@ -247,7 +248,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], colour: Mapping[str, str
         axes.fill_between(curve["epoch"], mean - deviation, mean + deviation, color=colour[model], alpha=0.25, lw=0)
         ends.append(f"{model} ends at {100 * mean.iloc[-1]:.1f} ± {100 * deviation.iloc[-1]:.1f} %")
     axes.set(xlabel="epoch", ylabel="accuracy on validation tracks", ylim=(0, 1))
-    axes.set_title(textwrap.fill(f"{', '.join(ends)} (mean ± standard deviation over the runs)", 80))
+    axes.set_title(textwrap.fill(f"{', '.join(ends)} (mean ± standard deviation over the runs)", LINE))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")
     return figure
@@ -272,5 +273,5 @@ def accuracies(
     axes.set_yticks(range(len(ensembles)), list(ensembles))
     axes.set_ylim(len(ensembles) - 0.4, -0.6)
     axes.set(xlim=(0, 1), xlabel="test accuracy of tracks (dot and line: ensemble and interval; ticks: single runs)")
-    axes.set_title(textwrap.fill(title, 80))
+    axes.set_title(textwrap.fill(title, LINE))
     return figure
