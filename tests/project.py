@@ -83,7 +83,7 @@ def shrink(params: dict[str, Any]) -> None:
     params["spectrograms"]["workers"] = 1  # one process each: to start others takes longer than their work
     params["models"]["cnn"] |= {"channels": [32, 32, 32, 32, 32], "dense": 32}
     del params["models"]["cnn"]["svm"]
-    params["models"]["birnn"] |= {"embedding": 8, "hidden": 8}
+    params["models"]["birnn"] |= {"embedding": 8, "hidden": 8, "epochs": 2}
     params["train"] |= {"runs": 1, "epochs": 2, "crops": 1, "batch_size": 8, "lr": 0.004, "mixup": 0, "pitch": 0}
     params["models"]["cnn"] |= {"dropout": 0.1, "epochs": 4, "crops": 10}  # it learns something, the other does not
     params["compare"]["resamples"] = 100

@@ -19,7 +19,8 @@ EPOCHS = 30
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
     copy = finished.copy(tmp_path / "project")
-    copy.edit_params(lambda params: params["train"].update(epochs=EPOCHS, runs=2))
+    copy.edit_params(lambda params: params["train"].update(runs=2))
+    copy.edit_params(lambda params: params["models"]["birnn"].update(epochs=EPOCHS))
     return copy
 
 
