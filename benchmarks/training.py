@@ -82,7 +82,8 @@ def measure(model: str, folder: Path, arguments: argparse.Namespace) -> dict[str
     count = settings.batches_of_epoch(arguments.tracks)
     few = min(count, arguments.batches)
     prepared = list(itertools.islice(prepare(clips, normalisation, settings), few))
-    loader = load(path, clips, normalisation, len(prepared[0][0]), arguments.workers)
+    size = len(prepared[0][0])
+    loader = load(path, clips, normalisation, size, arguments.workers)
     contenders: dict[str, tuple[int, Callable[[], Iterator[Batch]]]] = {
         "compute": (few, lambda: iter(prepared)),
         "loader": (few, lambda: ((segments.to(DEVICE), targets.to(DEVICE)) for segments, targets in loader)),
@@ -96,18 +97,22 @@ def measure(model: str, folder: Path, arguments: argparse.Namespace) -> dict[str
             schedule = itertools.islice(learning_rates(settings, count, 1), batches)
             start = time.perf_counter()
             train_epoch(network, itertools.islice(source(), batches), settings, optimiser, schedule)
-            segments = batches * len(prepared[0][0])
+            segments = batches * size
             if turn:
                 rates[name].append(segments / seconds_since(start))
+    prepared.clear()
+    rates_of_epoch = learning_rates(settings, count, 1)
+    batches_of_epoch = prepare(clips, normalisation, settings)
+    peak = peak_memory(lambda: train_epoch(network, batches_of_epoch, settings, optimiser, rates_of_epoch))
     arrays = {name: np.array(values) for name, values in rates.items()}
     return {
-        "segments a batch": len(prepared[0][0]),
+        "segments a batch": size,
         "segments/s": {name: round(float(np.median(values))) for name, values in arrays.items()},
         "ours / compute": ratio(arrays["ours"] / arrays["compute"]),
         "ours / loader": ratio(arrays["ours"] / arrays["loader"]),
         "epoch, s": round(float(np.median(arguments.tracks * settings.crops / arrays["ours"])), 2),
         "normalisation, s": round(normalising, 2),
-        "peak memory, GB": round(peak_memory() / 1e9, 2),
+        "peak memory, GB": round(peak / 1e9, 2),
     }
 
 
@@ -169,9 +174,11 @@ def seconds_since(start: float) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory() -> float:
-    """Bytes on the device so far."""
+def peak_memory(epoch: Callable[[], object]) -> float:
+    """Bytes on the device in an epoch of our loop; of a CPU, those of this process so far."""
     if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        epoch()
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 

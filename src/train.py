@@ -3,6 +3,7 @@
 import stage
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -52,6 +53,10 @@ class Job:
         print(f"{self.description.model}, seed {seed}: {accuracy}", flush=True)
         return normalisation.to(torch.device("cpu"))
 
+    def run_all(self, seeds: list[int], device: torch.device) -> Normalisation:
+        *_, normalisation = (self.run(seed, device) for seed in seeds)
+        return normalisation
+
     def note(self, seed: int, history: list[Epoch]) -> None:
         """Writes the learning curve as it is now: it can be looked at while the runs go on."""
         with FileLock(self.work / "curve.lock"):
@@ -84,7 +89,8 @@ def main(parameters: dict[str, Any], model: str) -> None:
     with stage.work(f"train@{model}", inputs) as work, files.whole(Path("models") / model) as folder:
         folder.mkdir()
         job = Job(description, settings, section.get("svm", []), work, folder)
-        tasks = (delayed(job.run)(seed, places[run % len(places)]) for run, seed in enumerate(description.seeds))
+        shares = (description.seeds[first::jobs] for first in range(jobs))
+        tasks = (delayed(job.run_all)(seeds, place) for seeds, place in zip(shares, itertools.cycle(places)))
         parallel = Parallel(n_jobs=jobs, return_as="generator")
         normalisations = list(share(parallel, tasks, lambda: "the next run goes on after each run's last epoch"))
         checkpoint.save(folder, description, normalisations[0])  # the same for all

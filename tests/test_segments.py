@@ -223,5 +223,10 @@ def test_what_hardly_varies_is_not_blown_up() -> None:
     levels[:, ::2] = 107  # all bins alike: every coefficient but the first is constant
     normalisation = clips([200] * 4, levels).normalisation(8)
     assert normalisation(levels).abs().max() < 10
+    empty = store([200], bins=8)
+    empty[..., 6:] = 0  # as above half the rate of what was resampled
+    normalisation = clips([200], empty).normalisation(8)
+    shifted = normalisation.coefficients(empty, torch.tensor([0, 0, 1, 2, 3, 4, 5, 5]))  # content moves into it
+    assert normalisation.spectra(shifted).square().mean() < 100 * normalisation(empty).square().mean()
     silent = clips([200], torch.zeros(1, 200, 8, dtype=torch.uint8)).normalisation(8)
     assert torch.equal(silent(torch.zeros(1, 5, 8, dtype=torch.uint8)), torch.zeros(1, 5, 8))

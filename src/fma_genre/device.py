@@ -14,7 +14,10 @@ def devices() -> list[torch.device]:
 
 def fits(size: int, device: torch.device) -> bool:
     """Whether `size` bytes of data can be on the device, beside what is computed there."""
-    return device.type == "cpu" or size + WORKSPACE <= torch.cuda.mem_get_info(device)[0]
+    if device.type == "cpu":
+        return True
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's own, of an earlier run
+    return size + WORKSPACE <= torch.cuda.mem_get_info(device)[0] + kept
 
 
 def make_deterministic(seed: int) -> None:

@@ -66,12 +66,13 @@ def read(path: Path, member: zipfile.ZipInfo, largest: int = LARGEST_CLIP) -> by
 def _compressed(path: Path, member: zipfile.ZipInfo) -> bytes:
     """Empty if there is no such member."""
     with path.open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
         file.seek(member.header_offset)
         header = file.read(LOCAL_HEADER)
         if len(header) < LOCAL_HEADER:
             return b""
         file.seek(sum(struct.unpack("<HH", header[-4:])), io.SEEK_CUR)
-        return file.read(member.compress_size)
+        return file.read(max(0, min(member.compress_size, size - file.tell())))  # memory is taken for what it is told
 
 
 def _decompress(compressed: bytes, size: int) -> bytes:
