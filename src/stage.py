@@ -41,7 +41,8 @@ def run(name: str, main: Callable[[dict[str, Any]], None]) -> None:
     except FileNotFoundError as error:
         sys.exit(f"{name}: expected {error.filename}, found none: `dvc repro` runs the stages that make it")
     except OSError as error:
-        sys.exit(f"{name}: {error}")
+        where = "" if error.filename else f" in {Path.cwd()}"
+        sys.exit(f"{name}: {error}{where}")
     except KeyboardInterrupt:
         sys.exit(130)
 

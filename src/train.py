@@ -74,8 +74,6 @@ def main(parameters: dict[str, Any], model: str) -> None:
     description = checkpoint.Settings(
         model=model,
         architecture=params.architecture(parameters, model),
-        bins=training.levels.shape[2],
-        frames=training.segment,
         classes=training.classes,
         input=representation,
         training=asdict(settings),

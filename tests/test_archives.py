@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -326,6 +327,74 @@ def test_a_redirect_is_followed_to_http_only(server: Server, tmp_path: Path) -> 
 def test_redirects_in_a_circle_end(server: Server, tmp_path: Path) -> None:
     server.script = [Answer(status=302, headers={"Location": "/fma.zip"})] * 50
     assert "redirects" in refused(tmp_path, server.url())
+
+
+def test_the_body_of_a_redirect_is_not_read(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.script = [Answer(status=302, headers={"Location": "/fma.zip"}, length=1 << 40, hang=60)]
+    get(tmp_path, server.url())
+    assert "interrupted" not in capsys.readouterr().err
+
+
+SOUND = b'HTTP/1.1 200 OK\r\nETag: "one"\r\nContent-Length: 9\r\n\r\nthe bytes'
+ANSWERS = [
+    b"",
+    b"\x1b]0;title\x07\r\n\r\n",
+    b"HTTP/1.1 999999999999 OK\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabcde",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nabcde",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\nabcde",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\x1b[2J\r\nabcde",
+    b"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-4/\xd9\xa3\x1b[2J\r\nContent-Length: 5\r\n\r\nabcde",
+    b"HTTP/1.1 401 No\r\nWWW-Authenticate: Digest \xff\r\nSet-Cookie: \xff=\x1b\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 No\r\nRetry-After: " + b"0" * 5000 + b"\r\nContent-Length: 0\r\n\r\n",
+    *(
+        b"HTTP/1.1 302 Found\r\nLocation: " + target + b"\r\nContent-Length: 0\r\n\r\n"
+        for target in (
+            *(b"http://[::1/x.zip", b"/\xff\xfe.zip", b"http://" + b"a" * 70 + b".com/x.zip", b"http://a..b/x"),
+            *(b"http://\x1b[2Jhost:99999/x", b"gopher\x1b[2J://x", b"http://" + "ä".encode() * 80, b"//", b""),
+            *(b"http://127.0.0.1:0/x", b"http://127.0.0.1:-1/x", b"file:///etc/passwd", b"data:,x", b"?" * 60_000),
+        )
+    ),
+]
+
+
+def raw(answer: bytes) -> Iterator[str]:
+    """The url of a server that gives this answer to all who ask."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, suppress(OSError):
+                        connection.recv(1 << 16)
+                        connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/fma.zip"
+
+
+@pytest.mark.parametrize("number", range(100))
+def test_whatever_a_server_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int) -> None:
+    """Answers that are made to harm, and after them a sound one with bytes changed."""
+    answer = ANSWERS[number] if number < len(ANSWERS) else bytes(flipped(SOUND, number))
+    for url in raw(answer):
+        try:
+            said = get(tmp_path, url, b"the bytes").path.read_text()
+        except InputError as error:
+            said = str(error)
+    assert said == "the bytes" or said.startswith("datasets.mine.audio")
+    assert len(said) < 2000
+    assert all(line.isprintable() for line in capsys.readouterr().err.splitlines())
+
+
+def flipped(sound: bytes, seed: int) -> bytearray:
+    generator = random.Random(seed)
+    changed = bytearray(sound)
+    for _ in range(generator.randint(1, 3)):
+        changed[generator.randrange(len(changed))] = generator.choice(b"\0\n\r :0;\x1b\xffA")
+    return changed
 
 
 def test_nobody_listening(tmp_path: Path) -> None:

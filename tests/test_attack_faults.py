@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import http.server
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from attacks import ALL, at_length
 from project import Project, stages_run
@@ -76,35 +79,138 @@ def wait_for_end(session: int, seconds: float) -> float:
     "whole_group", [pytest.param(True, id="all processes"), pytest.param(False, id="dvc alone", marks=at_length)]
 )
 def test_killed_at_any_moment(finished: Project, tmp_path: Path, whole_group: bool) -> None:
-    """A promise of the README: kill -9, again and again; then `dvc repro` ends with the same bytes."""
+    """A promise of the README: kill -9, again and again; then `dvc repro` ends with the same bytes.
+
+    Meanwhile no finished clip or epoch, and no finished stage, is lost.
+    """
     random = np.random.default_rng(whole_group)
-    expected, kills, attempt = contents(finished), 0, 0
-    project = finished.clone(tmp_path / "0")
-    while kills < KILLS // 2:
-        log = tmp_path / "log"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                ["dvc", "repro"], cwd=project.path, env=project.environment, start_new_session=True,
-                stdout=output, stderr=output,
-            )  # fmt: skip
-        try:
-            process.wait(float(random.uniform(1.5, 12)))
-        except subprocess.TimeoutExpired:
+    expected, project = contents(finished), without_results(finished, tmp_path / "0")
+    hit: list[str] = []  # the stages that ran when DVC was killed
+    before: dict[str, int] = {}
+    while len(hit) < KILLS // 2 or (ALL and not {stage.partition("@")[0] for stage in hit} >= AIMS):
+        assert len(hit) < 3 * KILLS
+        process, log = repro(project, tmp_path / "log")
+        stages = begun_stages(process, log)
+        for _ in range(int(random.geometric(0.5))):
+            current = next(stages, None)
+        time.sleep(float(random.uniform(0, 2.5)))
+        if current and process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL) if whole_group else process.kill()
-            process.wait()
-            kills += 1
-        attempt += 1
+            hit.append(current)
+        process.wait()
         assert "Traceback" not in log.read_text()
         if process.returncode == 0:
             assert contents(project) == expected
-            project = finished.clone(tmp_path / str(attempt))
+            project, before = without_results(finished, tmp_path / str(len(hit))), {}
         elif process.returncode > 0:
             assert not whole_group
             assert "already running" in log.read_text()
             time.sleep(1)
+        now = finished_work(project)
+        lost = {name for name, amount in before.items() if now.get(name, 0) < amount and not outdated(project, name)}
+        assert not lost, f"{before} before, {now} after {hit}"
+        before = now
     finish(project)
     assert contents(project) == expected
     assert_clean(project)
+
+
+AIMS = {"download", "spectrograms", "train", "evaluate"}
+
+
+def without_results(finished: Project, path: Path) -> Project:
+    """A clone in which DVC has recorded nothing, with an FMA_HOME of its own."""
+    project = finished.clone(path)
+    (project.path / "dvc.lock").unlink()
+    return Project(project.path, path.with_name(f"home of {path.name}"))
+
+
+def repro(project: Project, log: Path) -> "tuple[subprocess.Popen[bytes], Path]":
+    with log.open("w") as output:
+        command = ["dvc", "repro"]
+        options = {"cwd": project.path, "env": project.environment, "start_new_session": True}
+        return subprocess.Popen(command, stdout=output, stderr=output, **options), log  # type: ignore[call-overload]
+
+
+def begun_stages(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[str]:
+    """Each stage as soon as DVC has begun it, until DVC ends."""
+    given = 0
+    while process.poll() is None:
+        begun = re.findall(r"Running stage '(\S+)'", log.read_text())
+        yield from begun[given:]
+        given = len(begun)
+        time.sleep(0.02)
+
+
+def finished_work(project: Project) -> dict[str, int]:
+    """How much is finished: clips and epochs by their file under data/work, stages by name."""
+    amounts = {}
+    work = project.path / "data/work"
+    for outcomes in work.glob("spectrograms/*/outcomes.npy"):
+        amounts[str(outcomes.relative_to(work))] = int(np.load(outcomes)["done"].sum())
+    for epochs in work.glob("train@*/*/seed*.json"):
+        amounts[str(epochs.relative_to(work))] = len(json.loads(epochs.read_text()))
+    lock = project.path / "dvc.lock"
+    return amounts | dict.fromkeys(yaml.safe_load(lock.read_text())["stages"] if lock.exists() else [], 1)
+
+
+def outdated(project: Project, name: str) -> bool:
+    """Whether it is work of a stage that has given its outputs, and may have been cleared away."""
+    outputs = {"spectrograms": "data/spectrograms/index.csv", "train@cnn": "models/cnn", "train@birnn": "models/birnn"}
+    stage, _, file = name.partition("/")
+    return bool(file) and (project.path / outputs[stage]).exists()
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Sends CONTENT at 8 MB/s, and from where it is asked to."""
+
+    def do_GET(self) -> None:
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", '"one"')
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for place in range(start, len(CONTENT), 1 << 14):
+                self.wfile.write(CONTENT[place : place + (1 << 14)])
+                self.server.sent += len(CONTENT[place : place + (1 << 14)])  # type: ignore[attr-defined]
+                time.sleep(0.002)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(project: Project, handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[Any]:
+    """A server whose one archive is the project's data set."""
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.sent = 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    part = {"url": f"http://127.0.0.1:{server.server_port}/fma.zip", "sha1": hashlib.sha1(CONTENT).hexdigest()}
+    entry = {"audio": part, "metadata": part, "subset": "medium"}
+    project.edit_params(lambda params: params.update(dataset="mine", datasets=params["datasets"] | {"mine": entry}))
+    yield server
+    server.shutdown()
+
+
+def test_killed_while_downloading(finished: Project, tmp_path: Path) -> None:
+    """A promise of the README: kill -9; what has arrived is not fetched again."""
+    random = np.random.default_rng(0)
+    project = Project(finished.copy(tmp_path / "project").path, tmp_path / "home")
+    with serving(project, Slow) as server:
+        for place in np.sort(random.integers(len(CONTENT) * 9 // 10, size=10 if ALL else 3)):
+            process, _ = repro(project, tmp_path / "log")
+            while server.sent < place and process.poll() is None:
+                time.sleep(0.001)
+            os.killpg(process.pid, signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        project.run("dvc", "repro", "download")
+    assert server.sent <= 1.1 * len(CONTENT)
+    (archive,) = (tmp_path / "home").glob("*/fma.zip")
+    assert archive.read_bytes() == CONTENT
+    assert not list((tmp_path / "home").glob("*/*.part*"))
 
 
 def finish(project: Project) -> None:
@@ -151,6 +257,7 @@ def test_stopped(finished: Project, tmp_path: Path, stage: str, sent: signal.Sig
 
     expected = contents(project)
     project.edit_params(slow_down)
+    times = []
     for delay in (1.0, 2.5, 4.5) if ALL else (3.5,):
         process = start(project, *STAGES[stage])
         time.sleep(delay)
@@ -159,13 +266,13 @@ def test_stopped(finished: Project, tmp_path: Path, stage: str, sent: signal.Sig
                 os.killpg(process.pid, sent)  # as a terminal does
             else:
                 process.send_signal(sent)
-            took = wait_for_end(process.pid, 10)
+            times.append(wait_for_end(process.pid, 10))
             _, errors = process.communicate()
-            assert took < 5, f"{stage} took {took:.1f} s to stop"  # 2 s on a machine that has nothing else to do
             assert process.returncode != 0
             assert "Traceback" not in errors, errors
         else:
             process.communicate()
+    assert min(times) < (2 if ALL else 5), f"{stage} took {times} s to stop"  # beside other tests, longer
     project.run("git", "checkout", "--quiet", "params.yaml")
     for path in ("metrics", "plots"):
         project.run("git", "checkout", "--quiet", path)
@@ -226,6 +333,27 @@ def test_a_disk_that_fills_up_in_training(finished: Project, tmp_path: Path, siz
     }
 
 
+def test_a_disk_that_fills_up_in_extraction(finished: Project, tmp_path: Path) -> None:
+    """A promise of the README: there was room when it began, and then somebody else took it."""
+    project = finished.copy(tmp_path / "project")
+    expected = contents(project)
+    shutil.rmtree(project.path / "data/work")
+    with small_disk(tmp_path / "disk", "64m") as disk:
+        (project.path / "data/work").symlink_to(disk)
+        process = start(project, "python", "src/spectrograms.py")
+        while process.poll() is None and not list(disk.glob("spectrograms/*/mel.npy")):
+            time.sleep(0.001)
+        with (disk / "another's").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 20)):
+                pass
+        _, errors = process.communicate()
+        (project.path / "data/work").unlink()
+    assert process.returncode == 1
+    assert errors == f"spectrograms: [Errno 28] No space left on device in {project.path}\n"
+    project.run("python", "src/spectrograms.py")
+    assert contents(project) == expected
+
+
 class Unmeasured(http.server.BaseHTTPRequestHandler):
     """Sends CONTENT without saying how long it is."""
 
@@ -242,18 +370,13 @@ class Unmeasured(http.server.BaseHTTPRequestHandler):
 def test_a_disk_that_fills_up_in_a_download(finished: Project, tmp_path: Path) -> None:
     """A promise of the README: one line where the size was not known ahead; with room, the next run goes on."""
     project = finished.copy(tmp_path / "project")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unmeasured)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    part = {"url": f"http://127.0.0.1:{server.server_port}/fma.zip", "sha1": hashlib.sha1(CONTENT).hexdigest()}
-    entry = {"audio": part, "metadata": part, "subset": "medium"}
-    project.edit_params(lambda params: params.update(dataset="mine", datasets=params["datasets"] | {"mine": entry}))
-    with small_disk(tmp_path / "disk", "2m") as disk:
-        done = Project(project.path, disk).run("python", "src/download.py", check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "No space left on device" in done.stderr.splitlines()[-1]
-    Project(project.path, tmp_path / "home").run("python", "src/download.py")
-    server.shutdown()
+    with serving(project, Unmeasured):
+        with small_disk(tmp_path / "disk", "2m") as disk:
+            done = Project(project.path, disk).run("python", "src/download.py", check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "No space left on device" in done.stderr.splitlines()[-1]
+        Project(project.path, tmp_path / "home").run("python", "src/download.py")
 
 
 # Permissions and clocks. ------------------------------------------------------------------------------------------

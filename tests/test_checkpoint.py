@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from fma_genre import InputError, checkpoint, inference
@@ -43,8 +45,6 @@ def settings(model: str = "cnn", **changed: Any) -> checkpoint.Settings:
     given: dict[str, Any] = {
         "model": model,
         "architecture": ARCHITECTURES[model],
-        "bins": BINS,
-        "frames": FRAMES,
         "classes": CLASSES,
         "input": INPUT,
         "training": {"lr": 1e-5, "epochs": 8},
@@ -173,7 +173,9 @@ def test_a_file_that_is_missing_or_damaged_is_refused(folder: Path, name: str, c
     assert str(folder) in str(error.value)
 
 
-@pytest.mark.parametrize("other", [settings("birnn"), settings(classes=["one"]), settings(bins=BINS + 1)])
+@pytest.mark.parametrize(
+    "other", [settings("birnn"), settings(classes=["one"]), settings(input=INPUT | {"bands": BINS + 1})]
+)
 def test_weights_of_another_network_are_refused_in_one_line(folder: Path, other: checkpoint.Settings) -> None:
     with pytest.raises(InputError, match=rf"seed0\.safetensors: expected weights of {other.model}, found: ") as error:
         checkpoint.load_run(folder, other, 0)
@@ -191,8 +193,9 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ({"model": "../params"}, r"model: expected names of letters, digits, - and _"),
         ({"model": "__init__"}, r"models\.__init__: expected a class Model"),
         ({"model": "transformer"}, r"models\.transformer: expected a network in"),
-        ({"bins": "12"}, r"bins: expected a whole number"),
-        ({"bins": 10**9}, r"bins: expected a whole number"),
+        ({"input": INPUT | {"bands": "12"}}, r"input\.bands: expected a whole number"),
+        ({"input": INPUT | {"seconds": 600, "hop": 1, "sample_rate": 192000}}, r"input: 1\.38e\+09 levels"),
+        ({"input": INPUT | {"segment_frames": 2**16, "bands": 2**12}}, r"input: 2\.68e\+08 levels"),
         ({"classes": 3}, r"classes: expected a list"),
         ({"seeds": ["../../x"]}, r"seeds\[0\]: expected a whole number"),
         ({"seeds": []}, r"seeds: expected a list"),
@@ -221,22 +224,67 @@ def test_settings_nested_without_end_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"mean": torch.zeros(BINS + 1)}, "mean of shape (13,), not (12,)"),
-        ({"analysis": torch.zeros(3, 3)}, "analysis of shape (3, 3), not (12, 3)"),
-        ({"analysis": torch.tensor(1.0)}, "analysis of shape (), not (12,)"),
-        ({"synthesis": torch.zeros(BINS, 5)}, "synthesis of shape (12, 5), not (5, 12)"),
+        ({"mean": torch.zeros(BINS + 1)}, "mean of shape (13,) in float32, not shape (12,) in float32"),
+        ({"analysis": torch.zeros(3, 3)}, "analysis of shape (3, 3) in float32, not shape (12, 3)"),
+        ({"analysis": torch.tensor(1.0)}, "analysis of shape () in float32, not shape (12,)"),
+        ({"synthesis": torch.zeros(BINS, 5)}, "synthesis of shape (12, 5) in float32, not shape (5, 12)"),
+        ({"mean": torch.zeros(BINS, dtype=torch.complex64)}, "mean of shape (12,) in complex64, not shape"),
+        ({"synthesis": torch.zeros(5, BINS).half()}, "synthesis of shape (5, 12) in float16, not shape"),
+        ({"mean": torch.full((BINS,), math.nan)}, "mean with numbers that are not finite"),
     ],
 )
-def test_a_normalisation_of_other_shapes_is_refused(folder: Path, changed: dict[str, Tensor], found: str) -> None:
+def test_a_normalisation_that_does_not_fit_is_refused(folder: Path, changed: dict[str, Tensor], found: str) -> None:
     checkpoint.save(folder, settings(), replace(NORMALISATION, **changed))
     with pytest.raises(InputError, match=re.escape(found)):
         checkpoint.load(folder)
 
 
-def test_an_svm_head_for_other_classes_is_refused(folder: Path) -> None:
-    checkpoint.save_run(folder, 0, network(settings(), 0), replace(head(0), bias=np.zeros(4, np.float32)))
-    with pytest.raises(InputError, match=r"svm0\.safetensors: .*bias of shape \(4,\), not \(3,\)"):
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"bias": np.zeros(4, np.float32)}, "bias of shape (4,) in float32, not shape (3,)"),
+        ({"weights": np.zeros((9, 3), np.float32)}, "weights of shape (9, 3) in float32, not shape (8, 3)"),
+        ({"weights": np.zeros((8, 3), np.int64)}, "weights of shape (8, 3) in int64, not shape (8, 3) in float32"),
+        ({"bias": np.full(3, np.inf, np.float32)}, "bias with numbers that are not finite"),
+    ],
+)
+def test_an_svm_head_that_does_not_fit_is_refused(folder: Path, changed: dict[str, np.ndarray], found: str) -> None:
+    checkpoint.save_run(folder, 0, network(settings(), 0), replace(head(0), **changed))
+    with pytest.raises(InputError, match=rf"svm0\.safetensors: .*{re.escape(found)}"):
         load_all(folder)
+
+
+@pytest.mark.parametrize("wrong", [torch.float64, torch.int32, torch.complex64, math.nan])
+def test_weights_that_are_no_numbers_of_the_network_are_refused(folder: Path, wrong: torch.dtype | float) -> None:
+    trained = network(settings(), 0)
+    state = {
+        key: value.to(wrong) if isinstance(wrong, torch.dtype) else value * wrong
+        for key, value in trained.state_dict().items()
+    }
+    (folder / "seed0.safetensors").write_bytes(to_bytes(state))
+    with pytest.raises(
+        InputError, match=r"seed0\.safetensors: expected weights of cnn, found: \S+ (of shape|with num)"
+    ):
+        load_all(folder)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "normalisation.safetensors", "seed7.safetensors"])
+@pytest.mark.parametrize("special", ["pipe", "endless"])
+def test_what_never_ends_is_refused(folder: Path, name: str, special: str) -> None:
+    (folder / name).unlink()
+    if special == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name} is no file"):
+        load_all(folder)
+
+
+def test_settings_of_gigabytes_are_not_read(folder: Path) -> None:
+    with (folder / "settings.json").open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match=r"settings\.json of 1099511627776 bytes, not"):
+        checkpoint.load(folder)
 
 
 def test_no_memory_is_taken_for_a_network_that_the_file_does_not_hold(tmp_path: Path) -> None:

@@ -231,6 +231,12 @@ class _InterruptedError(Exception):
     """An attempt brought less than the whole file. Arguments: why, and the seconds to wait, if asked to."""
 
 
+def _leave_body(response: requests.Response, **_: object) -> None:
+    """Of a redirect, which requests would read however long it is."""
+    if response.is_redirect:
+        response.close()
+
+
 class _Download:
     """A file on its way over HTTP. What has arrived of it is in `path`, and stays there after a kill."""
 
@@ -265,12 +271,13 @@ class _Download:
             if version := _read_json(_beside(self.path, ".json")).get(self.url):
                 headers["If-Range"] = version
         try:
-            with requests.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            hooks = {"response": _leave_body}
+            with requests.get(self.url, headers=headers, hooks=hooks, stream=True, timeout=TIMEOUT) as response:
                 self._accept(response)
                 self._store(response)
         except BROKEN as error:
             raise _InterruptedError(f"interrupted after {self.size} bytes ({error})", "") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to no url
             raise InputError(f"{self.label}: {error}") from error
 
     def _accept(self, response: requests.Response) -> None:

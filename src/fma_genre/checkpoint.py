@@ -14,16 +14,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as arrays_to_bytes
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from fma_genre import InputError, models, params
 from fma_genre.files import write_bytes, write_text
+from fma_genre.frequencies import centres
 from fma_genre.segments import Normalisation
 from fma_genre.svm import LinearSVM
+
+LARGEST_SETTINGS = 1 << 20  # bytes
+LARGEST_CLIP = 1 << 26  # levels in a spectrogram: an hour of FMA's; more would be asked of the memory of who listens
+WRONG = (OSError, RuntimeError, TypeError, ValueError, RecursionError, SafetensorError, InputError)
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,19 @@ class Settings:
 
     model: str  # the network: models/<model>.py
     architecture: Mapping[str, Any]  # its keyword arguments
-    bins: int
-    frames: int  # of a segment
     classes: list[str]
     input: Mapping[str, Any]  # how its spectrograms were made
     training: Mapping[str, Any]
     seeds: list[int]
+
+    @property
+    def bins(self) -> int:
+        return len(centres(self.input))
+
+    @property
+    def frames(self) -> int:
+        """Of a segment."""
+        return self.input["segment_frames"]
 
     def build(self) -> nn.Module:
         """The network, untrained."""
@@ -50,8 +61,6 @@ SETTINGS = params.group(
     {
         "model": params.identifier,
         "architecture": params.anything,
-        "bins": params.integer(1, 2**16),
-        "frames": params.integer(2, 2**16),
         "classes": params.list_of(params.text),
         "input": params.INPUT,
         "training": params.anything,
@@ -76,19 +85,13 @@ def save_run(folder: Path, seed: int, model: nn.Module, svm: LinearSVM | None) -
 def load(folder: Path) -> tuple[Settings, Normalisation]:
     """Raises InputError if the folder is not a trained model's."""
     try:
-        settings = _settings(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
-        normalisation = Normalisation(**load_file(folder / "normalisation.safetensors"))
-        coefficients = normalisation.analysis.shape[-1:]
-        _expect_shapes(
-            vars(normalisation),
-            {
-                "mean": (settings.bins,),
-                "analysis": (settings.bins, *coefficients),
-                "synthesis": (*coefficients, settings.bins),
-            },
-        )
-        return settings, normalisation
-    except (OSError, ValueError, TypeError, RecursionError, SafetensorError, InputError) as error:
+        settings = _settings(folder / "settings.json")
+        found = _read(folder / "normalisation.safetensors")
+        bins, coefficients = settings.bins, found["analysis"].shape[-1:] if "analysis" in found else ()
+        shapes = {"mean": (bins,), "analysis": (bins, *coefficients), "synthesis": (*coefficients, bins)}
+        _expect(found, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+        return settings, Normalisation(**found)
+    except WRONG as error:
         raise InputError(f"{folder}: expected a trained model, found: {error}") from error
 
 
@@ -100,39 +103,67 @@ def load_run(folder: Path, settings: Settings, seed: int) -> tuple[nn.Module, Li
     """
     path = _weights(folder, seed)
     try:
-        weights = load_file(path)
-        with torch.device("meta"):  # where shapes are compared before a network of any size is made
-            settings.build().load_state_dict(weights, assign=True)
+        with torch.device("meta"):  # what is expected is known before a network of any size is made
+            expected = settings.build().eval()
+            features = expected.features(torch.empty(1, settings.frames, settings.bins)).shape[1]
+            classes = len(settings.classes)
+            head = {"weights": torch.empty(features, classes), "bias": torch.empty(classes)}
+        weights = _read(path)
+        _expect(weights, expected.state_dict())
         network = settings.build()
         network.load_state_dict(weights)
         path = _svm(folder, seed)
-        return network, _load_svm(path, len(settings.classes)) if path.exists() else None
-    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError, InputError) as error:
+        if not path.exists():
+            return network, None
+        found = _read(path)
+        _expect(found, head)
+        return network, LinearSVM(**{name: tensor.numpy() for name, tensor in found.items()})
+    except WRONG as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: expected weights of {settings.model}, found: {reason}") from error
 
 
-def _settings(found: Any) -> Settings:
-    """Raises InputError naming what in settings.json is wrong."""
+def _settings(path: Path) -> Settings:
+    """Raises InputError or ValueError naming what in settings.json is wrong."""
+    if _file(path).stat().st_size > LARGEST_SETTINGS:
+        raise ValueError(f"{path.name} of {path.stat().st_size} bytes, not {LARGEST_SETTINGS} at most")
+    found = json.loads(path.read_text(encoding="utf-8"))
     SETTINGS(found, "")
     params.group(params.network(found["model"]))(found["architecture"], "architecture")
     settings = Settings(**found)
+    given = settings.input
+    levels = settings.bins * max(settings.frames, given["seconds"] * given["sample_rate"] / given["hop"])
+    if levels > LARGEST_CLIP:
+        raise ValueError(f"input: {levels:.3g} levels in the spectrogram of a clip, not {LARGEST_CLIP} at most")
     with torch.device("meta"):
         settings.build()
     return settings
 
 
-def _load_svm(path: Path, classes: int) -> LinearSVM:
-    svm = LinearSVM(**load_arrays(path))
-    _expect_shapes(vars(svm), {"weights": (*svm.weights.shape[:1], classes), "bias": (classes,)})
-    return svm
+def _read(path: Path) -> dict[str, Tensor]:
+    return load_file(_file(path))
 
 
-def _expect_shapes(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ValueError naming the first array that has another shape."""
-    for name, shape in expected.items():
-        if found[name].shape != shape:
-            raise ValueError(f"{name} of shape {tuple(found[name].shape)}, not {shape}")
+def _file(path: Path) -> Path:
+    """Raises ValueError if it is a device or a pipe, which might never end."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path.name} is no file")
+    return path
+
+
+def _expect(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises ValueError naming the first tensor that is not one of `expected`, of another kind, or not finite."""
+    for name in sorted(found.keys() ^ expected.keys()):
+        raise ValueError(f"no {name}" if name in expected else f"{name}, which it has not")
+    for name, tensor in expected.items():
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(f"{name} of {_kind(found[name])}, not {_kind(tensor)}")
+        if not found[name].isfinite().all():
+            raise ValueError(f"{name} with numbers that are not finite")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"shape {tuple(tensor.shape)} in {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _weights(folder: Path, seed: int) -> Path:

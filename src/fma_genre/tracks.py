@@ -51,6 +51,7 @@ def read(content: bytes, name: str) -> pd.DataFrame:
         raise InputError(f"{name}: expected FMA's tracks.csv with three header lines, found: {reason}") from error
     table = table.rename(columns=positions).rename_axis("track_id")[list(COLUMNS.values())]
     _check_values(table, name)
+    table["genre"] = table["genre"].str.replace(r"[\r\n]+", " ", regex=True)  # in a line of our own tables
     return table.astype({"artist_id": "int64"})
 
 

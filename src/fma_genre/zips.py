@@ -19,6 +19,7 @@ DAMAGED = (
 )  # fmt: skip
 ENCRYPTED = 1  # a flag of a member
 LARGEST_CLIP, LARGEST_TABLE = 1 << 28, 1 << 29  # bytes unpacked: FMA's have 1 MB and 260 MB, a bomb has more
+STEP = 1 << 12  # bytes: the least that `zipfile` reads, and unpacks whole; with LZMA that may become 30 MB
 LOCAL_HEADER = 30  # bytes before a member's name; the last four are the lengths of name and extra field
 
 
@@ -60,7 +61,8 @@ def read(path: Path, member: zipfile.ZipInfo, largest: int = LARGEST_CLIP) -> by
             return content
         if _goes_on(compressed, member.file_size):  # zipfile would unpack all of it at once
             raise zipfile.BadZipFile(f"more than its {member.file_size} bytes")
-    return _open(path).read(member)
+    with _open(path).open(member) as stream:
+        return b"".join(iter(lambda: stream.read(STEP), b""))
 
 
 def _compressed(path: Path, member: zipfile.ZipInfo) -> bytes:
