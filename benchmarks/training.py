@@ -63,7 +63,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=list(PARAMETERS["models"]))
     parser.add_argument("--tracks", type=int, default=64, help="training tracks of the store (default %(default)s)")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=100, help="of compute and loader in a turn, at most")
+    parser.add_argument("--batches", type=int, default=32, help="of compute and loader in a turn, at most")
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the DataLoader")
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     return parser.parse_args(arguments)

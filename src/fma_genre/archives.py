@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from fma_genre import InputError
+from fma_genre import InputError, progress
 from fma_genre.files import remove, whole, write_json
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without a byte
@@ -224,7 +224,7 @@ def _hash(path: Path) -> "hashlib._Hash":
 
 
 def _bar(what: str, total: int | None, done: int = 0) -> "tqdm[Any]":
-    return tqdm(desc=what, total=total, initial=done, unit="B", unit_scale=True, disable=None)
+    return progress.bar(desc=what, total=total, initial=done, unit="B", unit_scale=True)
 
 
 class _InterruptedError(Exception):

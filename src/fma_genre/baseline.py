@@ -17,9 +17,8 @@ from librosa.feature import mfcc, spectral_centroid, spectral_contrast
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from tqdm import tqdm
 
-from fma_genre import store
+from fma_genre import progress, store
 from fma_genre.frequencies import centres
 from fma_genre.spectrogram import dequantise
 
@@ -47,7 +46,7 @@ def features(folder: Path, index: pd.DataFrame, settings: Settings, jobs: int) -
     lines = zip(index["row"].tolist(), index["frames"].tolist(), strict=True)
     tasks = (work(folder, row, frames, settings) for row, frames in lines)
     done = Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
-    return np.array(list(tqdm(done, total=len(index), unit="track", disable=None)))
+    return np.array(list(progress.bar(done, total=len(index), unit="track")))
 
 
 def _track_features(folder: Path, row: int, frames: int, settings: Settings) -> np.ndarray:

@@ -13,9 +13,8 @@ from pathlib import Path
 import joblib
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
-from fma_genre import synthesis
+from fma_genre import progress, synthesis
 from fma_genre.synthesis import GENRES, Genre, Track, clip
 from fma_genre.workers import share
 
@@ -176,11 +175,11 @@ def build(settings: Mapping[str, int], folder: Path) -> tuple[Path, Path]:
     audible = [track for track in tracks if track.subset != "large"]
     jobs = (joblib.delayed(clip)(track, seed, seconds) for track in audible)
     clips = share(joblib.Parallel(n_jobs=-1, return_as="generator"), jobs, lambda: "run it again")
-    progress = tqdm(clips, "synthesise", len(audible), unit="clip", disable=None)
+    shown = progress.bar(clips, desc="synthesise", total=len(audible), unit="clip")
     names = (f"{track.track_id // 1000:03d}/{track.track_id:06d}.mp3" for track in audible)
     audio, metadata = folder / "fma_demo.zip", folder / "fma_metadata.zip"
     readme = "Synthetic music in the layout of the FMA dataset.\n"
-    write_archive(audio, readme, zip(names, progress, strict=True))
+    write_archive(audio, readme, zip(names, shown, strict=True))
     tables = [("tracks.csv", tracks_csv(tracks, seconds)), ("genres.csv", genres_csv(tracks))]
     write_archive(metadata, readme, tables)
     return audio, metadata

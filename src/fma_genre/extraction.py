@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from tqdm import tqdm
 
-from fma_genre import InputError, audio, store, zips
+from fma_genre import InputError, audio, progress, store, zips
 from fma_genre.files import check_room, whole
 from fma_genre.spectrogram import bins, frame_count, mel_filters, power, stored
 from fma_genre.workers import share
@@ -65,7 +64,7 @@ def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], settings: Mapping[s
     with _engine(backend):
         parallel = Parallel(n_jobs=jobs, batch_size=1, return_as=returns)
         done = share(parallel, tasks, lambda: _interrupted(clips, folder))
-        for _ in tqdm(done, total=len(clips), unit="clip", disable=None):
+        for _ in progress.bar(done, total=len(clips), unit="clip"):
             pass
     return np.array(store.rows(folder / "outcomes.npy"))
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 from torch.optim import AdamW, Optimizer
-from tqdm import tqdm
 
-from fma_genre import InputError, resume
+from fma_genre import InputError, progress, resume
 from fma_genre.augmentation import augment
 from fma_genre.inference import predict
 from fma_genre.segments import Clips, Normalisation
@@ -80,8 +79,8 @@ def train(
     optimiser = AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
     history = [Epoch(**epoch) for epoch in resume.load(state, model, optimiser)]
     epochs = range(len(history) + 1, settings.epochs + 1)
-    shown: dict[str, Any] = {"desc": state.stem, "position": position, "unit": "epoch", "disable": None, "leave": False}
-    for epoch in tqdm(epochs, initial=len(history), total=settings.epochs, **shown):
+    shown: dict[str, Any] = {"desc": state.stem, "position": position, "unit": "epoch", "leave": False}
+    for epoch in progress.bar(epochs, initial=len(history), total=settings.epochs, **shown):
         batches = prepare(training, normalisation, settings)
         losses = train_epoch(model, batches, settings, optimiser, learning_rates(settings, count, epoch))
         _check(losses, epoch, state.stem, settings)
@@ -125,9 +124,9 @@ def train_epoch(
 def learning_rates(settings: Settings, count: int, epoch: int) -> Iterator[float]:
     """For the `count` batches of epoch 1, 2, …: over all epochs a linear rise to `lr`, then half a cosine down to 0."""
     for batch in range(1, count + 1):
-        progress = ((epoch - 1) * count + batch) / (settings.epochs * count)
-        falling = (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP))) / 2
-        yield settings.lr * (progress / WARM_UP if progress < WARM_UP else falling)
+        passed = ((epoch - 1) * count + batch) / (settings.epochs * count)
+        falling = (1 + math.cos(math.pi * (passed - WARM_UP) / (1 - WARM_UP))) / 2
+        yield settings.lr * (passed / WARM_UP if passed < WARM_UP else falling)
 
 
 def _check(losses: Tensor, epoch: int, run: str, settings: Settings) -> None:
