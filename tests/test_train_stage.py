@@ -64,6 +64,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(project: Project)
 
 
 def test_unfinished_work_of_other_parameters_is_not_taken_up(project: Project) -> None:
+    project.edit_params(lambda params: params["models"]["birnn"].update(epochs=2))
     assert start(project).wait() == 0
     (before,) = (project.path / "data/work/train@birnn").iterdir()
     project.edit_params(lambda params: params["train"].update(lr=0.001))
