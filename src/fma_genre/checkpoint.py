@@ -103,21 +103,14 @@ def load_run(folder: Path, settings: Settings, seed: int) -> tuple[nn.Module, Li
     """
     path = _weights(folder, seed)
     try:
-        with torch.device("meta"):  # what is expected is known before a network of any size is made
-            expected = settings.build().eval()
-            features = expected.features(torch.empty(1, settings.frames, settings.bins)).shape[1]
-            classes = len(settings.classes)
-            head = {"weights": torch.empty(features, classes), "bias": torch.empty(classes)}
         weights = _read(path)
-        _expect(weights, expected.state_dict())
-        network = settings.build()
+        with torch.device("meta"):  # where tensors are compared before a network of any size is made
+            expected = settings.build().state_dict()
+        _expect(weights, expected)
+        network = settings.build().eval()
         network.load_state_dict(weights)
         path = _svm(folder, seed)
-        if not path.exists():
-            return network, None
-        found = _read(path)
-        _expect(found, head)
-        return network, LinearSVM(**{name: tensor.numpy() for name, tensor in found.items()})
+        return network, _load_svm(path, settings, network) if path.exists() else None
     except WRONG as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: expected weights of {settings.model}, found: {reason}") from error
@@ -138,6 +131,14 @@ def _settings(path: Path) -> Settings:
     with torch.device("meta"):
         settings.build()
     return settings
+
+
+def _load_svm(path: Path, settings: Settings, network: nn.Module) -> LinearSVM:
+    with torch.inference_mode():
+        features = network.features(torch.zeros(1, settings.frames, settings.bins)).shape[1]
+    classes, found = len(settings.classes), _read(path)
+    _expect(found, {"weights": torch.empty(features, classes), "bias": torch.empty(classes)})
+    return LinearSVM(**{name: tensor.numpy() for name, tensor in found.items()})
 
 
 def _read(path: Path) -> dict[str, Tensor]:
