@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +52,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
     folder = tmp_path_factory.mktemp("hostile")
     project = create(folder / "project", folder / "home")
     clips = list(map(mp3, CLIPS.values()))
-    kinds = product(("training", "validation", "test"), NAMES, clips)
-    give(project, [Track(2 + 7 * i, genre, split, i, clip=clip) for i, (split, genre, clip) in enumerate(kinds)])
+    splits = ("training", "validation", "test")
+    kinds = product(splits, zip(cycle(NAMES), clips))  # each name and each clip in each split
+    give(project, [Track(2 + 7 * i, genre, split, i, clip=clip) for i, (split, (genre, clip)) in enumerate(kinds)])
     done = project.run("dvc", "repro")
     return project, done.stdout + done.stderr
 
@@ -74,10 +75,10 @@ def test_bad_numbers(hostile: tuple[Project, str]) -> None:
     assert len(metrics) == 6
     assert all(math.isfinite(number) for number in numbers(metrics))
     assert metrics["dataset"]["unreadable"] == {"training": 0, "validation": 0, "test": 0}
-    assert metrics["cnn"]["n_test"] == len(NAMES) * len(CLIPS)
+    assert metrics["cnn"]["n_test"] == len(CLIPS)
     for model in ("cnn", "birnn", "baseline"):
         predictions = pd.read_csv(project.path / f"plots/predictions/{model}.csv")
-        assert len(predictions) == len(NAMES) * len(CLIPS)
+        assert len(predictions) == len(CLIPS)
         assert set(predictions["actual"]) == {re.sub(r"[\r\n]+", " ", name) for name in NAMES}
     for curve in (project.path / "plots/training").glob("*.csv"):
         assert np.isfinite(pd.read_csv(curve).select_dtypes("number")).all(axis=None)

@@ -13,7 +13,7 @@ import pytest
 
 from project import Project
 
-EPOCHS = 30
+EPOCHS = 16
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(project: Project)
 
     curve.unlink()
     seen = []
-    for epochs in (4, 15):
+    for epochs in (3, 7):
         process = start(project)
         while process.poll() is None and not (curve.exists() and len(pd.read_csv(curve)) >= epochs):
             time.sleep(0.01)
