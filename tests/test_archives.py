@@ -1,5 +1,6 @@
 """Archives: a download survives whatever a server does to it, and nothing unverified is ever used."""
 
+import gzip
 import hashlib
 import multiprocessing
 import os
@@ -211,6 +212,23 @@ def test_a_server_that_never_gets_further_is_given_up(server: Server, tmp_path: 
     server.script = [Answer(drop=1_000_000, ranges=False) for _ in range(50)]
     assert "5 attempts" in refused(tmp_path, server.url())
     assert len(server.asked) <= 6
+
+
+def test_a_server_that_brings_a_little_more_each_time_but_never_resumes_is_given_up(
+    server: Server, tmp_path: Path
+) -> None:
+    server.script = [Answer(drop=100_000 * (n + 1), ranges=False) for n in range(20)]
+    assert "5 attempts" in refused(tmp_path, server.url())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br"])
+def test_a_server_that_encodes_although_it_was_asked_not_to_is_refused(
+    server: Server, tmp_path: Path, encoding: str
+) -> None:
+    """A thousandth of the bytes could fill the disk."""
+    server.script = [Answer(headers={"Content-Encoding": encoding}, content=gzip.compress(CONTENT))]
+    assert f"found Content-Encoding '{encoding}'" in refused(tmp_path, server.url())
+    assert not any(path.stat().st_size > 1000 for path in tmp_path.glob("*/*"))
 
 
 @pytest.mark.parametrize("version", [{"ETag": '"one"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}])

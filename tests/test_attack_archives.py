@@ -76,10 +76,23 @@ def headers(data: bytearray, random: np.random.Generator) -> None:
     starts = [at for mark in (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06") for at in positions(data, mark)]
     for _ in range(int(random.integers(1, 4))):
         at = int(random.choice(starts)) + int(random.integers(4, 44))
-        value = int(random.choice([0, 1, 9, 12, 99, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
+        value = int(random.choice([0, 1, 9, 12, 14, 99, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF]))
         form = "<H" if value <= 0xFFFF and random.random() < 0.5 else "<I"
         if at + 4 <= len(data):
             struct.pack_into(form, data, at, value)
+
+
+def zip64(data: bytearray, random: np.random.Generator) -> None:
+    """A 64-bit number for a member's size, compressed size or offset in the directory."""
+    at = int(random.choice(list(positions(data, b"PK\x01\x02"))))
+    field = int(random.choice([20, 24, 42]))
+    value = [0, 1 << 31, 1 << 32, 1 << 62, 1 << 63, (1 << 64) - 1][int(random.integers(6))]
+    struct.pack_into("<I", data, at + field, 0xFFFFFFFF)
+    name, extra = struct.unpack_from("<HH", data, at + 28)
+    struct.pack_into("<H", data, at + 30, extra + 12)
+    data[at + 46 + name : at + 46 + name] = struct.pack("<HHQ", 1, 8, value)
+    end = data.rfind(b"PK\x05\x06") + 12
+    struct.pack_into("<I", data, end, struct.unpack_from("<I", data, end)[0] + 12)  # the directory's size
 
 
 def positions(data: bytes | bytearray, mark: bytes) -> Iterator[int]:
@@ -113,7 +126,7 @@ def test_zip(stages: Nursery, tmp_path: Path, seed: int) -> None:
     """A promise of the README: a damaged archive."""
     contents = [AUDIO, METADATA]
     part = 0 if seed % 3 else 1
-    name, contents[part] = mutated(contents[part], [*BYTES, headers, headers], seed)
+    name, contents[part] = mutated(contents[part], [*BYTES, headers, headers, zip64], seed)
     attack(stages, tmp_path, name, contents[0], contents[1])
 
 

@@ -166,7 +166,7 @@ def test_an_artist_in_two_splits_does_not_matter_outside_the_subset() -> None:
 
 @pytest.mark.parametrize("column", ["artist/id", "track/genre_top", "set/split", "set/subset"])
 def test_a_missing_column_is_named(column: str) -> None:
-    assert f"found no column {column}" in refusal(csv(ROWS, without=column))
+    assert f"found: no column {column}" in refusal(csv(ROWS, without=column))
 
 
 @pytest.mark.parametrize(
@@ -195,16 +195,51 @@ def test_the_index_must_be_called_track_id() -> None:
     ("bad", "says"),
     [
         (row(21, "dev"), "track 21: expected split training, validation, test, found 'dev'"),
-        (row(21, ""), "track 21: expected split training, validation, test, found nan"),
+        (row(21, ""), "track 21: expected split training, validation, test, found ''"),
         (row(21, subset="tiny"), "track 21: expected subset small, medium, large, found 'tiny'"),
         (row(5), "track 5 stands in it twice"),
-        (row("x"), "expected whole numbers as track_id"),
+        (row("x"), "expected whole numbers as track_id, found 'x'"),
+        (row("1e3"), "expected whole numbers as track_id, found '1e3'"),
+        (row(""), "expected whole numbers as track_id, found ''"),
+        (row("05"), "track 05 stands in it twice"),
         (row(21, artist="nobody"), "track 21: expected a whole number as artist id, found 'nobody'"),
-        (row(21, artist=""), "track 21: expected a whole number as artist id"),
+        (row(21, artist=""), "track 21: expected a whole number as artist id, found ''"),
+        (row(21, artist=1.5), "track 21: expected a whole number as artist id, found '1.5'"),
+        (row(21, genre="a,b"), "found: 8 columns for track '21', not 7"),
     ],
 )
 def test_a_bad_row_is_named(bad: Row, says: str) -> None:
     assert says in refusal(csv([*ROWS, bad]))
+
+
+def test_blank_lines_and_windows_lines_do_not_matter() -> None:
+    content = csv(ROWS)
+    for other in (content.replace(b"\n", b"\r\n"), content.replace(b"\n", b"\n\n"), "\ufeff".encode() + content):
+        pd.testing.assert_frame_equal(read(other), read(content))
+
+
+def test_ids_with_a_decimal_point_are_whole_numbers_too() -> None:
+    """pandas writes them so if a column has a gap."""
+    assert read(csv([row(1, artist="5.0")]))["artist_id"].tolist() == [5]
+
+
+def test_an_end_within_quotes_is_refused() -> None:
+    assert "unexpected end of data" in refusal(csv(ROWS)[:-3])
+
+
+def test_a_stranger_s_table_takes_no_more_memory_than_fma_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a header, a row nor a cell without end is read to its end."""
+    wide, header = b"," * (tracks.LONGEST_ROW + 1), b"\n".join(csv(ROWS).splitlines()[:3])
+    lines = b',"\n"' * (tracks.LONGEST_ROW // 4)
+    for content in (
+        wide,
+        wide + header,
+        *(header + row for row in (b"\n1" + lines, b'\n1,"' + wide, b"\n\n\n1" + lines)),
+    ):
+        assert f"a row of more than {tracks.LONGEST_ROW} characters" in refusal(content)
+    assert "columns for track '1', not 7" in refusal(header + b"\n1" + wide[: tracks.LONGEST_ROW // 2])
+    monkeypatch.setattr(tracks, "MOST_TRACKS", len(ROWS) - 1)
+    assert f"more than {len(ROWS) - 1} tracks" in refusal(csv(ROWS))
 
 
 # What can be trained on. ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
@@ -306,7 +307,8 @@ def test_training_that_has_ended_is_not_repeated(tmp_path: Path, monkeypatch: py
     assert all(torch.equal(second.state_dict()[key], value) for key, value in first.state_dict().items())
 
 
-def test_a_broken_state_is_as_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("metadata", [{}, {"history": "[broken"}, {"history": "[]"}])
+def test_a_broken_state_is_as_none(tmp_path: Path, metadata: dict[str, str]) -> None:
     data, state = synthetic([0, 1] * 6, 32), tmp_path / "seed0.safetensors"
-    state.write_bytes(b"half a fi")
+    state.write_bytes(to_bytes({"another's": torch.zeros(2)}, metadata) if metadata else b"half a fi")
     assert run("linear", data, state=state)[1] == run("linear", data)[1]

@@ -255,7 +255,7 @@ class _Download:
                 self._check(sha1)
             except _InterruptedError as trouble:
                 why, asked = trouble.args
-                failures = 1 if self.size > longest else failures + 1
+                failures = 1 if self.resumed and self.size > longest else failures + 1
                 longest = max(longest, self.size)
                 if failures == ATTEMPTS:
                     raise InputError(f"{self.label}: given up after {failures} attempts: {why}") from trouble
@@ -288,6 +288,9 @@ class _Download:
             raise _InterruptedError(f"status {status}", wait if wait.isdecimal() else "")
         if status not in (200, 206, 416):
             raise InputError(f"{self.label}: expected status 200, found {status}")
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise InputError(f"{self.label}: expected the file as it is, found Content-Encoding {encoding[:100]!r}")
         self.resumed = status == 206 and covers.startswith(f"bytes {self.size}-")
         if self.resumed:
             return

@@ -6,6 +6,7 @@ where it has one. A folder may come from anyone: what it says is checked before 
 only for what it holds.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from fma_genre.frequencies import centres
 from fma_genre.segments import Normalisation
 from fma_genre.svm import LinearSVM
 
-LARGEST_SETTINGS = 1 << 20  # bytes
-LARGEST_CLIP = 1 << 26  # levels in a spectrogram: an hour of FMA's; more would be asked of the memory of who listens
+LARGEST_SETTINGS, LARGEST_RUNS = 1 << 20, 100  # bytes; networks
+LARGEST_LAYER = 1 << 28  # numbers that a layer, or the STFT, has of a clip: 1 GB of the memory of who listens
 WRONG = (OSError, RuntimeError, TypeError, ValueError, RecursionError, SafetensorError, InputError)
 
 
@@ -124,12 +125,15 @@ def _settings(path: Path) -> Settings:
     SETTINGS(found, "")
     params.group(params.network(found["model"]))(found["architecture"], "architecture")
     settings = Settings(**found)
-    given = settings.input
-    levels = settings.bins * max(settings.frames, given["seconds"] * given["sample_rate"] / given["hop"])
-    if levels > LARGEST_CLIP:
-        raise ValueError(f"input: {levels:.3g} levels in the spectrogram of a clip, not {LARGEST_CLIP} at most")
+    if not len(set(settings.seeds)) == len(settings.seeds) <= LARGEST_RUNS:
+        raise ValueError(f"seeds: {len(settings.seeds)} of them, not {LARGEST_RUNS} different ones at most")
     with torch.device("meta"):
-        settings.build()
+        shapes = [weights.shape for weights in settings.build().state_dict().values()]
+    given = settings.input
+    widest = max(given["n_fft"], *itertools.chain(*shapes))
+    layer = widest * max(settings.frames, given["seconds"] * given["sample_rate"] / given["hop"])
+    if layer > LARGEST_LAYER:
+        raise ValueError(f"{layer:.3g} numbers in the largest layer of a clip, not {LARGEST_LAYER} at most")
     return settings
 
 

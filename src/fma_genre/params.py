@@ -140,10 +140,12 @@ def matching(pattern: str, expected: str) -> Check:
 identifier = matching(r"[A-Za-z0-9_-]+", "names of letters, digits, - and _")
 
 
-def list_of(item: Check) -> Check:
+def list_of(item: Check, longest: float = math.inf) -> Check:
     def check(value: Any, name: str) -> None:
         if not isinstance(value, list) or not value:
             raise _wrong(name, "a list", value)
+        if len(value) > longest:
+            raise _wrong(name, f"a list of {longest} at most", len(value))
         for position, element in enumerate(value):
             item(element, f"{name}[{position}]")
 
@@ -242,8 +244,8 @@ ARGUMENTS = {
     "int": integer(1, 2**16),
     "float": number(0, 1e9),
     "str": text,
-    "list[int]": list_of(integer(1)),
-    "list[float]": list_of(number(0, 1e9)),
+    "list[int]": list_of(integer(1, 2**16), 100),
+    "list[float]": list_of(number(0, 1e9), 100),
 }
 
 

@@ -29,14 +29,15 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, history
 
 
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> History:
-    """Puts everything back where `save` found it; the epochs' reports, none if there is no whole file."""
+    """Puts everything back where `save` found it; the epochs' reports, none if there is no such file."""
     try:
         with safe_open(path, framework="pt") as file:
             history: History = json.loads(file.metadata()["history"])
         tensors = load_file(path, device=str(_device(model)))
-    except (FileNotFoundError, SafetensorError):
+        weights = {name: tensors[f"model.{name}"] for name in model.state_dict()}
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
         return []
-    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    model.load_state_dict(weights)
     parameters = list(model.parameters())
     for key, tensor in tensors.items():
         kind, *rest = key.split(".")

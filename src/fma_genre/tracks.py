@@ -4,8 +4,9 @@ Subsets are nested: *medium* means the rows marked small and those marked medium
 count, and no artist may be in two splits: an artist on both sides lets a model recognise the artist, not the genre.
 """
 
+import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,9 @@ COLUMNS: dict[Any, str] = {
     ("set", "split"): "split",
     ("set", "subset"): "subset",
 }
+IDS = ("track_id", "artist_id")
+# FMA's has 106,574 tracks, a row of some ten thousand characters at most; a stranger's could take all memory.
+LONGEST_ROW, MOST_TRACKS = 1 << 20, 1 << 20
 
 
 def read(content: bytes, name: str) -> pd.DataFrame:
@@ -29,49 +33,77 @@ def read(content: bytes, name: str) -> pd.DataFrame:
         InputError: it is no such table, or a row has an unknown split or subset, or an id stands twice.
     """
     try:
-        header = pd.read_csv(io.BytesIO(content), header=[0, 1], index_col=0, nrows=0)
-        missing = ["/".join(column) for column in COLUMNS if column not in header.columns]
-        if header.index.name != "track_id" or missing:
-            found = f"no column {', '.join(missing)}" if missing else f"index {header.index.name!r}, not track_id"
-            raise InputError(f"{name}: expected the three header lines of FMA's tracks.csv, found {found}")
-        columns = enumerate(header.columns.to_flat_index(), start=1)
-        positions = {place: COLUMNS[column] for place, column in columns if column in COLUMNS}
-        table = pd.read_csv(
-            io.BytesIO(content),
-            header=None,
-            skiprows=3,
-            usecols=[0, *positions],
-            index_col=0,
-            keep_default_na=False,
-            na_values="",  # a genre may be called "None"
-            dtype={place: str for place, key in positions.items() if key == "genre"},  # or "1980"
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name}: expected FMA's tracks.csv with three header lines, found: {reason}") from error
-    table = table.rename(columns=positions).rename_axis("track_id")[list(COLUMNS.values())]
+        table = _table(_rows(content))
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{name}: expected FMA's tracks.csv with three header lines, found: {error}") from error
     _check_values(table, name)
     table["genre"] = table["genre"].str.replace(r"[\r\n]+", " ", regex=True)  # in a line of our own tables
-    return table.astype({"artist_id": "int64"})
+    table["genre"] = table["genre"].where(table["genre"] != "")
+    return table.astype(dict.fromkeys(IDS, "float64")).astype(dict.fromkeys(IDS, "int64")).set_index("track_id")
+
+
+def _rows(content: bytes) -> Iterator[list[str]]:
+    """The rows that are not blank; raises csv.Error or ValueError where it is not a table, or one without bounds."""
+    length = 0
+
+    def lines() -> Iterator[str]:  # of one row as many as its quoted cells have
+        nonlocal length
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+        while line := text.readline(LONGEST_ROW + 1):
+            length += len(line)
+            if length > LONGEST_ROW:
+                raise ValueError(f"a row of more than {LONGEST_ROW} characters")
+            yield line
+
+    csv.field_size_limit(LONGEST_ROW)
+    for row in csv.reader(lines(), strict=True):
+        length = 0
+        if row:
+            yield row
+
+
+def _table(rows: Iterator[list[str]]) -> pd.DataFrame:
+    """Track id and COLUMNS, all of them text; raises ValueError if the header or a row is not FMA's."""
+    groups, names, index = (next(rows, []) for _ in range(3))
+    columns = list(zip(groups, names, strict=False))
+    missing = ["/".join(column) for column in COLUMNS if column not in columns]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)}")
+    if index[:1] != ["track_id"]:
+        raise ValueError(f"index {''.join(index[:1])[:100]!r}, not track_id")
+    places = [0, *map(columns.index, COLUMNS)]
+    cells: list[list[str]] = []
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"{len(row)} columns for track {row[0][:100]!r}, not {len(columns)}")
+        if len(cells) == MOST_TRACKS:
+            raise ValueError(f"more than {MOST_TRACKS} tracks")
+        cells.append([row[place] for place in places])
+    return pd.DataFrame(cells, columns=["track_id", *COLUMNS.values()], dtype=object)
 
 
 def _check_values(table: pd.DataFrame, name: str) -> None:
-    if not pd.api.types.is_integer_dtype(table.index):
-        raise InputError(f"{name}: expected whole numbers as track_id, found {table.index[:1].tolist()}")
-    if table.index.has_duplicates:
-        raise InputError(f"{name}: track {table.index[table.index.duplicated()][0]} stands in it twice")
-    for column, allowed in (("split", SPLITS), ("subset", SUBSETS)):
-        wrong = table[~table[column].isin(allowed)]
-        if len(wrong):
-            raise InputError(
-                f"{name}: track {wrong.index[0]}: expected {column} {', '.join(allowed)},"
-                f" found {wrong[column].iloc[0]!r}"
-            )
-    artists = pd.to_numeric(table["artist_id"], errors="coerce")
-    wrong = table[~((artists % 1 == 0) & artists.between(0, 2**53))]
+    tracks = table["track_id"]
+    wrong = tracks[~_are_ids(tracks)]
     if len(wrong):
-        found = wrong["artist_id"].iloc[0]
-        raise InputError(f"{name}: track {wrong.index[0]}: expected a whole number as artist id, found {str(found)!r}")
+        raise InputError(f"{name}: expected whole numbers as track_id, found {wrong.iloc[0][:100]!r}")
+    twice = tracks[tracks.astype("float64").duplicated()]
+    if len(twice):
+        raise InputError(f"{name}: track {twice.iloc[0]} stands in it twice")
+    for column, allowed in (("split", SPLITS), ("subset", SUBSETS)):
+        _refuse(table[~table[column].isin(allowed)], column, f"{column} {', '.join(allowed)}", name)
+    _refuse(table[~_are_ids(table["artist_id"])], "artist_id", "a whole number as artist id", name)
+
+
+def _are_ids(column: "pd.Series[Any]") -> "pd.Series[bool]":
+    """Whole numbers, which pandas may have written as 5.0, and no more digits than a float can hold."""
+    return column.str.fullmatch(r"[0-9]{1,15}(\.0)?")
+
+
+def _refuse(wrong: pd.DataFrame, column: str, expected: str, name: str) -> None:
+    if len(wrong):
+        track, found = wrong[["track_id", column]].iloc[0]
+        raise InputError(f"{name}: track {track}: expected {expected}, found {found[:100]!r}")
 
 
 def select(table: pd.DataFrame, subset: str, name: str, expect: Mapping[str, int] | None = None) -> pd.DataFrame:

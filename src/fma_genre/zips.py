@@ -3,7 +3,6 @@
 import bz2
 import functools
 import io
-import lzma
 import struct
 import tempfile
 import zipfile
@@ -14,12 +13,12 @@ from fma_genre import InputError
 
 # What reading a member of a damaged, encrypted or exotic archive raises.
 DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError,
-    OSError, EOFError, RuntimeError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error, UnicodeDecodeError, OSError, EOFError, RuntimeError, NotImplementedError,
 )  # fmt: skip
 ENCRYPTED = 1  # a flag of a member
+METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2}  # others take what memory the archive asks for
 LARGEST_CLIP, LARGEST_TABLE = 1 << 28, 1 << 29  # bytes unpacked: FMA's have 1 MB and 260 MB, a bomb has more
-STEP = 1 << 12  # bytes: the least that `zipfile` reads, and unpacks whole; with LZMA that may become 30 MB
+STEP = 1 << 12  # bytes: the least that `zipfile` reads, and unpacks whole
 LOCAL_HEADER = 30  # bytes before a member's name; the last four are the lengths of name and extra field
 
 
@@ -50,10 +49,12 @@ def read(path: Path, member: zipfile.ZipInfo, largest: int = LARGEST_CLIP) -> by
     """
     if member.flag_bits & ENCRYPTED:
         raise zipfile.BadZipFile("encrypted")
+    if member.compress_type not in METHODS:
+        raise zipfile.BadZipFile(f"compressed by method {member.compress_type}, expected none, deflate or bzip2")
     if member.file_size > largest:
         raise zipfile.BadZipFile(f"{member.file_size} bytes unpacked, expected {largest} at most")
-    if member.header_offset < 0:
-        raise zipfile.BadZipFile("the archive begins after it")
+    if not 0 <= member.header_offset < path.stat().st_size:
+        raise zipfile.BadZipFile("it is outside the archive, which may lack its beginning")
     if member.compress_type == zipfile.ZIP_BZIP2:
         compressed = _compressed(path, member)
         content = _decompress(compressed, member.file_size)
