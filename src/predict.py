@@ -6,6 +6,8 @@ A line a file, as soon as it is known; with --json an object a line. A file that
 standard error, and the exit code is then 1. --plot draws each file's votes over time.
 """
 
+import stage  # noqa: F401 – Ctrl-C ends it without a word
+
 import argparse
 import json
 import signal
@@ -43,9 +45,13 @@ def main() -> int:
     for name, path, picture in zip(names, arguments.files, pictures, strict=True):
         try:
             heard = ensemble.hear(path)
+        except (RuntimeError, MemoryError) as error:  # a model may ask for more memory than there is
+            reason = str(error).partition("\n")[0] or "not enough memory"
+            failed = complain(f"{name}: cannot be judged by {arguments.model}: {reason[:200]}")
+            continue
         except (UnreadableClipError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            failed = complain(f"{name}: expected audio, found: {reason}")
+            found = error.strerror if isinstance(error, OSError) else error
+            failed = complain(f"{name}: expected audio, found: {found}")
             continue
         genres = likeliest(heard, ensemble.settings.classes)
         print(as_json(path, heard, genres) if arguments.json else as_row(name, genres, *widths), flush=True)

@@ -1,7 +1,11 @@
 """src/predict.py: any audio file, judged as the pipeline judges clips."""
 
+import hashlib
 import json
 import resource
+import signal
+import subprocess
+import time
 import zipfile
 from pathlib import Path
 
@@ -11,7 +15,8 @@ import pytest
 import soundfile
 import torch
 
-from fma_genre import checkpoint, extraction, inference
+import predict
+from fma_genre import checkpoint, ensemble, extraction, inference
 from fma_genre.ensemble import Ensemble
 from fma_genre.segments import Clips
 from project import Project
@@ -27,7 +32,8 @@ def clips(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     receipt = json.loads((finished.path / "data/raw/archives.json").read_text())
     index = pd.read_csv(finished.path / "data/spectrograms/index.csv")
     wanted = set(index["track_id"][index["split"] == "test"])
-    archive = next(path for path in finished.home.rglob("*.zip") if path.name == receipt["audio"]["name"])
+    archives = {hashlib.sha1(path.read_bytes()).hexdigest(): path for path in finished.home.rglob("*.zip")}
+    archive = archives[receipt["audio"]["sha1"]]  # other tests leave others there
     with zipfile.ZipFile(archive) as opened:
         for track, member in extraction.members(opened).items():
             if track in wanted:
@@ -174,6 +180,41 @@ def test_who_reads_no_further_gets_no_traceback(finished: Project, clips: dict[i
     first, second = map(str, list(clips.values())[:2])
     done = finished.run("bash", "-c", f"python src/predict.py '{first}' '{second}' | true", check=False)
     assert not [line for line in done.stderr.splitlines() if not line.startswith("predict: the model has learnt")]
+
+
+@pytest.mark.parametrize("delay", [0.5, 1.0, 6.0])  # seconds: while modules are imported, and after
+def test_ctrl_c_ends_it_without_a_word(finished: Project, clips: dict[int, Path], delay: float) -> None:
+    process = subprocess.Popen(
+        ["python", "src/predict.py", *list(map(str, clips.values())) * 1000],
+        cwd=finished.path, env=finished.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory\nframe #0")])
+def test_a_model_that_needs_more_memory_than_there_is(
+    finished: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE * 3, np.float32), RATE)
+    monkeypatch.setattr(ensemble, "predict", fail)
+    monkeypatch.setattr(
+        "sys.argv", ["predict.py", "--model", str(finished.path / "models/cnn"), str(tmp_path / "a.wav")]
+    )
+    assert predict.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"predict: {tmp_path / 'a.wav'}: cannot be judged by {finished.path / 'models/cnn'}: ")
+    assert line.endswith(str(error).partition("\n")[0] or "not enough memory")
 
 
 def test_without_a_model_it_says_so(finished: Project, clips: dict[int, Path], tmp_path: Path) -> None:
