@@ -260,7 +260,7 @@ DATA = {
         "split", r"fma_metadata\.zip.*tracks\.csv", given={"metadata": damaged(metadata(LEAST), b"tracks.csv")}
     ),
     "no column of the artist": Data(
-        "split", r"tracks\.csv: expected .*, found no column artist/id", given={"metadata": metadata(LEAST, NO_ARTIST)}
+        "split", r"tracks\.csv: expected .*, found: no column artist/id", given={"metadata": metadata(LEAST, NO_ARTIST)}
     ),
     "an artist in two splits": Data(
         "split", r"expected every artist in one split, found artist 4 in training and test", changed(FOLK, artist=4)
