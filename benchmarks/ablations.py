@@ -12,6 +12,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,14 @@ from fma_genre.training import Settings, train
 FOLDS = 5
 SPLITS = ("training", "validation")
 SPECTROGRAMS = Path("data/spectrograms")
-CHANGES: dict[str, dict[str, Any]] = {
-    "params.yaml": {},
-    "whole spectrum": {"coefficients": 512},
-    "40 coefficients": {"coefficients": 40},
-    "13 coefficients": {"coefficients": 13},
-    "no pitch shift": {"pitch": 0},
-    "pitch shift of 6": {"pitch": 6},
-    "no mixup": {"mixup": 0},
-    "label smoothing": {"label_smoothing": 0.1},
-    "half as long": {"epochs": 4},
-    "twice as long": {"epochs": 16},
-    "half the rate": {"lr": 0.002},
+CHANGES: dict[str, Callable[[Settings], Settings]] = {
+    "params.yaml": lambda recipe: recipe,
+    "whole spectrum": lambda recipe: replace(recipe, coefficients=512),
+    "no pitch shift": lambda recipe: replace(recipe, pitch=0),
+    "no mixup": lambda recipe: replace(recipe, mixup=0),
+    "label smoothing": lambda recipe: replace(recipe, label_smoothing=0.1),
+    "half as long": lambda recipe: replace(recipe, epochs=recipe.epochs // 2),
+    "twice as long": lambda recipe: replace(recipe, epochs=recipe.epochs * 2),
 }
 
 Fold = tuple[int, np.ndarray, np.ndarray]  # its number, and the positions of tracks to learn from and to be judged by
@@ -64,9 +61,10 @@ def main() -> None:
     print("|---|---|---|")
     for name, accuracies in baselines(parameters, index, folds).items():
         print(f"| {name} | | {summary(accuracies)} |", flush=True)
-    tasks = {(model, change): CHANGES[change] for change in arguments.changes for model in arguments.models}
+    recipes = {model: Settings(**params.training_settings(parameters, model)) for model in arguments.models}
+    tasks = {(model, change): CHANGES[change](recipes[model]) for change in arguments.changes for model in recipes}
     work = (
-        delayed(accuracy)(parameters, model, changed, fold) for (model, _), changed in tasks.items() for fold in folds
+        delayed(accuracy)(parameters, model, settings, fold) for (model, _), settings in tasks.items() for fold in folds
     )
     found = Parallel(n_jobs=cpu_count() if devices()[0].type == "cpu" else 1, return_as="generator")(work)
     for model, change in tasks:
@@ -91,11 +89,10 @@ def splits(index: pd.DataFrame, repeats: int) -> list[Fold]:
     return [(number, training, held_out) for number, (training, held_out) in enumerate(pairs)]
 
 
-def accuracy(parameters: dict[str, Any], model: str, changed: dict[str, Any], fold: Fold) -> float:
+def accuracy(parameters: dict[str, Any], model: str, settings: Settings, fold: Fold) -> float:
     """Of one network, trained with its fold's number as seed, on the tracks that it has not seen."""
     number, training, held_out = fold
     make_deterministic(number)
-    settings = Settings(**(params.training_settings(parameters, model) | changed))
     representation = params.representation(parameters, parameters["models"][model]["representation"])
     device = devices()[0]
     clips = both(Clips.load(SPECTROGRAMS, representation, device))

@@ -8,7 +8,8 @@ ours        what the stage `train` runs: batches are cut out, augmented and stan
 
 They take turns; each turn is an epoch of `train.crops` segments a track, of as many batches as `train` takes (for
 compute and loader, no more than --batches), of a store of random levels made for this. On a GPU use --tracks 19922,
-FMA medium's. On a CPU all run on one thread, as a run of `train` does; the loader's workers have the other cores.
+FMA medium's, and more shared memory (/dev/shm) than 2 × --workers batches take. On a CPU all run on one thread, as a
+run of `train` does; the loader's workers have the other cores.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from fma_genre.training import Batch, Settings, learning_rates, prepare, train_e
 
 PARAMETERS = params.load(ROOT / "params.yaml")
 DEVICE = devices()[0]
-GENRES = 16
+GENRES = 16  # or as many as there are tracks
 DISTINCT = 64  # tracks: the rows of the store repeat them
 
 
@@ -83,23 +84,23 @@ def measure(model: str, folder: Path, arguments: argparse.Namespace) -> dict[str
     few = min(count, arguments.batches)
     prepared = list(itertools.islice(prepare(clips, normalisation, settings), few))
     size = len(prepared[0][0])
-    loader = load(path, clips, normalisation, size, arguments.workers)
-    contenders: dict[str, tuple[int, Callable[[], Iterator[Batch]]]] = {
-        "compute": (few, lambda: iter(prepared)),
-        "loader": (few, lambda: ((segments.to(DEVICE), targets.to(DEVICE)) for segments, targets in loader)),
-        "ours": (count, lambda: prepare(clips, normalisation, settings)),
+    loader = load(path, clips, normalisation, size, few, arguments.workers)
+    contenders: dict[str, tuple[int, int, Callable[[], Iterator[Batch]]]] = {  # batches and segments of a turn
+        "compute": (few, sum(len(targets) for _, targets in prepared), lambda: iter(prepared)),
+        "loader": (few, few * size, lambda: (copied(batch) for batch in loader)),
+        "ours": (count, arguments.tracks * settings.crops, lambda: prepare(clips, normalisation, settings)),
     }
     network = build(model, clips)
     optimiser = torch.optim.AdamW(network.parameters(), settings.lr, fused=True)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(arguments.turns + 1):
-        for name, (batches, source) in contenders.items():
+        for name, (batches, segments, source) in contenders.items():
             schedule = itertools.islice(learning_rates(settings, count, 1), batches)
             start = time.perf_counter()
-            train_epoch(network, itertools.islice(source(), batches), settings, optimiser, schedule)
-            segments = batches * size
+            train_epoch(network, source(), settings, optimiser, schedule)
+            rate = segments / seconds_since(start)
             if turn:
-                rates[name].append(segments / seconds_since(start))
+                rates[name].append(rate)
     prepared.clear()
     rates_of_epoch = learning_rates(settings, count, 1)
     batches_of_epoch = prepare(clips, normalisation, settings)
@@ -135,7 +136,7 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
     """A random segment of a track, standardised: what is usually written."""
 
     def __init__(self, path: Path, clips: Clips, normalisation: Normalisation) -> None:
-        self.path, self.segment = path, clips.segment
+        self.path, self.segment, self.classes = path, clips.segment, len(clips.classes)
         self.lengths, self.labels = clips.lengths.cpu().numpy(), clips.labels.cpu()
         self.normalisation = normalisation.to(torch.device("cpu"))
         self.levels: np.ndarray | None = None
@@ -148,24 +149,30 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
             self.levels = store.rows(self.path)
         start = int(torch.randint(int(self.lengths[track]) - self.segment + 1, ()))
         segment = torch.from_numpy(self.levels[track, start : start + self.segment].copy())
-        return self.normalisation(segment), one_hot(self.labels[track], GENRES).float()
+        return self.normalisation(segment), one_hot(self.labels[track], self.classes).float()
 
 
 def load(
-    path: Path, clips: Clips, normalisation: Normalisation, batch: int, workers: int
+    path: Path, clips: Clips, normalisation: Normalisation, batch: int, batches: int, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Of just as many batches as a turn takes: none is prepared for the next turn while another contender runs."""
     items = Items(path, clips, normalisation)
-    sampler = torch.utils.data.RandomSampler(items, replacement=True, num_samples=10**9)
+    sampler = torch.utils.data.RandomSampler(items, replacement=True, num_samples=batch * batches)
     pin = DEVICE.type == "cuda"
     return DataLoader(
         items, batch, sampler=sampler, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
     )
 
 
+def copied(batch: Batch) -> Batch:
+    segments, targets = (part.to(DEVICE, non_blocking=True) for part in batch)
+    return segments, targets
+
+
 def build(model: str, clips: Clips) -> nn.Module:
     architecture = params.architecture(PARAMETERS, model)
-    network = models.build(model, architecture, bins=clips.levels.shape[2], frames=clips.segment, classes=GENRES)
-    return network.to(DEVICE)
+    bins, classes = clips.levels.shape[2], len(clips.classes)
+    return models.build(model, architecture, bins=bins, frames=clips.segment, classes=classes).to(DEVICE)
 
 
 def seconds_since(start: float) -> float:
@@ -175,11 +182,12 @@ def seconds_since(start: float) -> float:
 
 
 def peak_memory(epoch: Callable[[], object]) -> float:
-    """Bytes on the device in an epoch of our loop; of a CPU, those of this process so far."""
+    """Bytes that PyTorch holds of a GPU in an epoch of our loop; of a CPU, those of this process so far."""
     if DEVICE.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         epoch()
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_reserved()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

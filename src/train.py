@@ -16,7 +16,7 @@ from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 from torch import nn
 
-from fma_genre import checkpoint, files, params, svm
+from fma_genre import InputError, checkpoint, files, params, svm
 from fma_genre.device import devices, make_deterministic
 from fma_genre.inference import predict
 from fma_genre.segments import Clips, Normalisation
@@ -39,13 +39,19 @@ class Job:
     def run(self, seed: int, device: torch.device) -> Normalisation:
         """Trains and saves one network, and its SVM head."""
         make_deterministic(seed)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # else what names no device would open the first one too
         clips = Clips.load(SPECTROGRAMS, self.description.input, device)
         training, validation = clips["training"], clips["validation"]
         normalisation = training.normalisation(self.settings.coefficients)
         network = self.description.build().to(device)
         state, note = self.work / f"seed{seed}.safetensors", functools.partial(self.note, seed)
         position = self.description.seeds.index(seed)
-        history = train(network, training, validation, normalisation, self.settings, state, note, position)
+        try:
+            history = train(network, training, validation, normalisation, self.settings, state, note, position)
+        except torch.OutOfMemoryError as error:
+            advice = "lower train.batch_size, or raise train.batches"
+            raise InputError(f"seed {seed}: out of memory on {device}: {advice}") from error
         note(history)  # a training that had ended before has no epoch to report
         head = fit_svm(network, training, validation, normalisation, self.candidates) if self.candidates else None
         checkpoint.save_run(self.folder, seed, network, head)

@@ -14,6 +14,7 @@ from torch import Tensor
 from fma_genre import segments
 from fma_genre.frequencies import centres
 from fma_genre.segments import Clips
+from fma_genre.store import create, write
 
 SEGMENT = 128
 MEL = {"representation": "mel", "sample_rate": 22050, "n_fft": 2048, "bands": 3, "segment_frames": SEGMENT}
@@ -105,6 +106,24 @@ def test_a_store_that_does_not_fit_is_read_from_its_file(
     assert torch.equal(training.levels, levels)
     on_cpu = replace(clips([300]), levels=training.levels)
     assert torch.equal(on_cpu.crop(torch.tensor([0]), torch.tensor([100])), levels[:, 100:228])
+
+
+def test_a_store_larger_than_the_memory_can_be_read(tmp_path: Path) -> None:
+    tracks, bands = 2**20, 1024
+    create(tmp_path / "mel.npy", (tracks, 1024, bands))  # 1 TiB, next to none of which is on the disk
+    write(tmp_path / "mel.npy", tracks - 1, np.full((2, bands), 7, dtype=np.uint8))
+    (tmp_path / "index.csv").write_text(f"row,track_id,artist_id,genre,split,frames\n{tracks - 1},1,1,Rock,test,200\n")
+    test = Clips.load(tmp_path, MEL | {"bands": bands}, torch.device("cpu"))["test"]
+    assert test.crop(torch.tensor([0]), torch.tensor([0])).sum(dtype=torch.int64) == 2 * bands * 7
+
+
+def test_moved_bins_count_as_if_levels_had_been_moved() -> None:
+    levels = store([200, 200, 200], bins=8)
+    normalisation = clips([200] * 3, levels).normalisation(5)
+    taken = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7, 7]])
+    found = normalisation.shifted_coefficients([levels[:2], levels[2:]], taken)
+    moved = torch.cat([levels[:2][..., taken[0]], levels[2:][..., taken[1]]])
+    np.testing.assert_allclose(found, normalisation.coefficients(moved), atol=1e-4)
 
 
 @pytest.mark.parametrize("length", [1, 100, 128, 129, 140])
@@ -226,7 +245,8 @@ def test_what_hardly_varies_is_not_blown_up() -> None:
     empty = store([200], bins=8)
     empty[..., 6:] = 0  # as above half the rate of what was resampled
     normalisation = clips([200], empty).normalisation(8)
-    shifted = normalisation.coefficients(empty, torch.tensor([0, 0, 1, 2, 3, 4, 5, 5]))  # content moves into it
+    taken = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 5]])  # content moves into it
+    shifted = normalisation.shifted_coefficients([empty], taken)
     assert normalisation.spectra(shifted).square().mean() < 100 * normalisation(empty).square().mean()
     silent = clips([200], torch.zeros(1, 200, 8, dtype=torch.uint8)).normalisation(8)
     assert torch.equal(silent(torch.zeros(1, 5, 8, dtype=torch.uint8)), torch.zeros(1, 5, 8))

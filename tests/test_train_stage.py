@@ -71,3 +71,24 @@ def test_unfinished_work_of_other_parameters_is_not_taken_up(project: Project) -
     assert start(project).wait() == 0
     (after,) = (project.path / "data/work/train@birnn").iterdir()
     assert before.name != after.name
+
+
+OUT_OF_MEMORY = """
+import runpy, sys
+sys.path.insert(0, "src")
+import torch
+from fma_genre import training
+def train_epoch(*arguments): raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+training.train_epoch = train_epoch
+sys.argv = ["src/train.py", "birnn"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_gpu_with_too_little_memory_is_one_line(project: Project) -> None:
+    project.edit_params(lambda params: params["train"].update(runs=1))
+    ended = project.run("python", "-c", OUT_OF_MEMORY, check=False)
+    assert ended.returncode == 1
+    expected = "train@birnn: seed 0: out of memory on cpu: lower train.batch_size, or raise train.batches"
+    assert ended.stderr.splitlines()[-1] == expected
+    assert "Traceback" not in ended.stderr

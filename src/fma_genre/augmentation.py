@@ -27,20 +27,23 @@ def augment(
     """
     tracks = torch.cat(list(batches))
     levels = clips.crop(tracks, clips.random_starts(tracks))
-    parts = levels.split([len(batch) for batch in batches])
-    shifts = (_shift(clips.frequencies, pitch) if pitch else None for _ in parts)
-    coefficients = torch.cat(list(map(normalisation.coefficients, parts, shifts)))
+    if pitch:
+        taken = _shifts(clips.frequencies, pitch, len(batches))
+        coefficients = normalisation.shifted_coefficients(levels.split([len(batch) for batch in batches]), taken)
+    else:
+        coefficients = normalisation.coefficients(levels)
     targets = one_hot(clips.labels[tracks], len(clips.classes)).float()
     if mixup:
-        share = Beta(mixup, mixup).sample((len(tracks), 1, 1)).to(levels.device)
+        both = torch.full((len(tracks), 1, 1), float(mixup), device=levels.device)
+        share = Beta(both, both, validate_args=False).sample()  # a check would wait for the device
         share = torch.maximum(share, 1 - share)
         coefficients = coefficients.roll(1, dims=0).lerp(coefficients, share)  # tracks are in random order
         targets = targets.roll(1, dims=0).lerp(targets, share[:, 0])
     return normalisation.spectra(coefficients), targets
 
 
-def _shift(frequencies: Tensor, pitch: float) -> Tensor:
-    """For each bin (bins,), the one that takes its place when the pitch changes by up to `pitch` semitones."""
-    semitones = (2 * torch.rand((), device=frequencies.device) - 1) * pitch
+def _shifts(frequencies: Tensor, pitch: float, count: int) -> Tensor:
+    """For each bin, the one that takes its place in `count` shifts (count, bins) of up to `pitch` semitones."""
+    semitones = (2 * torch.rand((count, 1), device=frequencies.device) - 1) * pitch
     between = (frequencies[1:] + frequencies[:-1]) / 2
     return torch.searchsorted(between, frequencies * 2 ** (semitones / 12))

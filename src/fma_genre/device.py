@@ -4,7 +4,7 @@ import os
 
 import torch
 
-WORKSPACE = 4e9  # bytes of a GPU's memory for networks, their activations and batches
+WORKSPACE = 6e9  # bytes of a GPU's memory for networks, their activations and batches: an estimate
 
 
 def devices() -> list[torch.device]:
@@ -26,9 +26,11 @@ def make_deterministic(seed: int) -> None:
     On a CPU, one thread: the result then does not depend on how many cores there are, and networks of this size gain
     more from runs side by side than from threads.
     """
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
-    if torch.cuda.is_available():
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it to be deterministic
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # a check for mistakes, at a kernel a tensor
         torch.set_float32_matmul_precision("high")  # TF32 on tensor cores: half the mantissa, no scaling of losses

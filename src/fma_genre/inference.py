@@ -36,9 +36,9 @@ def predict(model: nn.Module, clips: Clips, normalisation: Normalisation) -> Pre
     for batch in zip(tracks.split(BATCH), starts.split(BATCH), strict=True):
         segments = normalisation(clips.crop(*batch))
         hidden = model.features(segments)
-        features.append(hidden.cpu())
-        probabilities.append(model.head(hidden).softmax(dim=1).cpu())
-    return Prediction(tracks.cpu(), torch.cat(features), torch.cat(probabilities))
+        features.append(hidden)
+        probabilities.append(model.head(hidden).softmax(dim=1))
+    return Prediction(tracks.cpu(), torch.cat(features).cpu(), torch.cat(probabilities).cpu())
 
 
 def _mean_by_track(values: Tensor, tracks: Tensor) -> Tensor:

@@ -5,8 +5,10 @@ memory-mapped file, and only crops of it are copied. A clip shorter than a segme
 that a network never sees where it ended.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,16 +38,23 @@ class Normalisation:
     analysis: Tensor  # (bins, coefficients): levels less their mean to standardised coefficients
     synthesis: Tensor  # (coefficients, bins)
 
-    def coefficients(self, levels: Tensor, taken: Tensor | None = None) -> Tensor:
-        """(…, frames, bins) of stored levels to (…, frames, coefficients), each with mean 0 and deviation 1.
+    def coefficients(self, levels: Tensor) -> Tensor:
+        """(…, frames, bins) of stored levels to (…, frames, coefficients), each with mean 0 and deviation 1."""
+        return levels.float() @ self.analysis - self.mean @ self.analysis
+
+    def shifted_coefficients(self, parts: Sequence[Tensor], taken: Tensor) -> Tensor:
+        """The coefficients of all `parts` (segments, frames, bins), the bins of each moved in its own way.
 
         Args:
-            taken: for each bin (bins,), the one whose levels take its place. As good as moving them, at no cost.
+            taken: for each part and bin (parts, bins), the bin whose levels take its place. Rows of `analysis` are
+                moved instead of levels: as good, at no cost.
         """
-        analysis = self.analysis
-        if taken is not None:
-            analysis = torch.zeros_like(analysis).index_add_(0, taken, analysis)
-        return levels.float() @ analysis - self.mean @ self.analysis
+        count, bins = taken.shape
+        places = taken + bins * torch.arange(count, device=taken.device)[:, None]
+        moved = self.analysis.new_zeros(count * bins, self.analysis.shape[1])
+        moved.index_add_(0, places.flatten(), self.analysis.repeat(count, 1))
+        products = [part.float() @ analysis for part, analysis in zip(parts, moved.split(bins), strict=True)]
+        return torch.cat(products) - self.mean @ self.analysis
 
     def spectra(self, coefficients: Tensor) -> Tensor:
         """(…, frames, coefficients) to a network's input (…, frames, bins)."""
@@ -80,11 +89,13 @@ class Clips:
         """
         index = store.read_index(folder / "index.csv")
         path = folder / f"{representation['representation']}.npy"
-        levels = torch.from_numpy(store.rows(path))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*not writable.*", UserWarning)  # nothing writes to it
+            levels = torch.from_numpy(store.rows(path))
         if fits(levels.nbytes, device):
             levels = levels.to(device)
         else:
-            print(f"{path}: {levels.nbytes / 1e9:.1f} GB do not fit on {device}, so segments are read from the file")
+            _say(f"{path}: {levels.nbytes / 1e9:.1f} GB do not fit on {device}, so segments are read from the file")
         classes = sorted(index["genre"].unique())
         labels = pd.Index(classes).get_indexer(pd.Index(index["genre"]))
         columns = (index["row"].to_numpy(), index["frames"].to_numpy(), labels, centres(representation))
@@ -105,8 +116,10 @@ class Clips:
         """
         offsets = torch.arange(self.segment, device=starts.device)
         frames = (starts[:, None] + offsets) % self.lengths[tracks, None]
-        there = self.levels.device
-        return self.levels[self.rows[tracks, None].to(there), frames.to(there)].to(self.labels.device)
+        _, length, bins = self.levels.shape
+        places = (self.rows[tracks, None] * length + frames).flatten().to(self.levels.device)
+        levels = self.levels.flatten(0, 1).index_select(0, places)  # faster than an index for each dimension
+        return levels.to(self.labels.device).reshape(*frames.shape, bins)
 
     def random_starts(self, tracks: Tensor) -> Tensor:
         """A start for a segment of each of `tracks` (segments,), uniform over those that lie in its clip."""
@@ -155,6 +168,12 @@ class Clips:
         frames = torch.arange(self.levels.shape[1], device=self.labels.device)
         for rows, lengths in zip(self.rows.split(chunk), self.lengths.split(chunk), strict=True):
             yield self.levels[rows.to(self.levels.device)].to(frames.device), frames < lengths[:, None]
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Prints a line, once for all runs of a process."""
+    print(line, flush=True)
 
 
 def _cosines(frequencies: Tensor, coefficients: int) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,8 @@ def create(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> N
 
 
 def rows(path: Path) -> np.ndarray:
-    """The memory-mapped array, to be read: a write would stay in memory."""
-    return npy.open_memmap(path, mode="c")
+    """The memory-mapped array, only to be read: of one that may be written to, the system reserves all the memory."""
+    return npy.open_memmap(path, mode="r")
 
 
 def read(path: Path, row: int) -> np.ndarray:

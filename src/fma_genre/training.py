@@ -18,7 +18,7 @@ from fma_genre.segments import Clips, Normalisation
 
 WARM_UP = 0.1  # of all batches: the learning rate rises, before it falls
 Batch = tuple[Tensor, Tensor]  # segments (segments, frames, bins), targets (segments, classes)
-PREPARED = 4096  # segments that a GPU prepares at a time: for each small batch, starting its kernels would take longer
+PREPARED = 2**29  # bytes of segments that a GPU prepares at a time: kernels for each small batch would take longer
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def prepare(training: Clips, normalisation: Normalisation, settings: Settings) -
     device, count = training.labels.device, settings.batches_of_epoch(len(training.labels))
     tracks = torch.arange(len(training.labels), device=device).repeat(settings.crops)
     order = tracks[torch.randperm(len(tracks), device=device)].tensor_split(count)
-    together = 1 if device.type == "cpu" else max(1, PREPARED // len(order[0]))  # batches
+    size = 4 * len(order[0]) * training.segment * training.levels.shape[2]  # bytes of a batch
+    together = 1 if device.type == "cpu" else max(1, PREPARED // size)  # batches
     for first in range(0, count, together):
         group = order[first : first + together]
         segments, targets = augment(training, group, normalisation, pitch=settings.pitch, mixup=settings.mixup)
