@@ -2,17 +2,17 @@
 
     python benchmarks/ablations.py [--repeats 2] [--models cnn birnn] [--changes NAME …]
 
-The spectrograms are those of data/spectrograms, the recipe is that of params.yaml, a change an entry of CHANGES. Folds
-are stratified and have nothing to do with artists: use a data set that has a clip an artist, such as instruments. All
-systems meet the same folds, and no choice is made on a fold that is scored: the last epoch's weights count, and the
-baseline's C is chosen among the tracks it learns from; each candidate has a row beside it. Test tracks are not touched.
+The spectrograms are those of data/, the recipes those of params.yaml, a change is an entry of CHANGES. Folds are
+stratified and disregard artists: use a data set that has a clip an artist, such as instruments. All systems meet the
+same folds, and no choice is made on a fold that is scored: the last epoch's weights count, and the baseline's C is
+chosen among the tracks it learns from; each candidate has a row beside it. Test tracks are not touched.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,102 +29,134 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-import baseline as baseline_stage
-from fma_genre import baseline, models, params, store
-from fma_genre.device import devices, make_deterministic
-from fma_genre.segments import Clips
-from fma_genre.training import Settings, train
+from fma_genre.baselines import low_level, rbf_svm
+from fma_genre.common import params, schema
+from fma_genre.common.params import Baseline, Model
+from fma_genre.learning import build
+from fma_genre.learning.clips import Clips
+from fma_genre.learning.device import devices, make_deterministic
+from fma_genre.learning.training import train
+from fma_genre.store import Store, open_store
 
 FOLDS = 5
 SPLITS = ("training", "validation")
-SPECTROGRAMS = Path("data/spectrograms")
-CHANGES: dict[str, Callable[[Settings], Settings]] = {
-    "params.yaml": lambda recipe: recipe,
-    "whole spectrum": lambda recipe: replace(recipe, coefficients=512),
-    "no pitch shift": lambda recipe: replace(recipe, pitch=0),
-    "no mixup": lambda recipe: replace(recipe, mixup=0),
-    "label smoothing": lambda recipe: replace(recipe, label_smoothing=0.1),
-    "half as long": lambda recipe: replace(recipe, epochs=recipe.epochs // 2),
-    "twice as long": lambda recipe: replace(recipe, epochs=recipe.epochs * 2),
-}
-
+BASELINE = "svm"  # of params.yaml
 Fold = tuple[int, np.ndarray, np.ndarray]  # its number, and the positions of tracks to learn from and to be judged by
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
     parameters = params.load(ROOT / "params.yaml")
-    index = store.read_index(SPECTROGRAMS / "index.csv")
-    index = pd.concat([index[index["split"] == split] for split in SPLITS])
-    folds = splits(index, arguments.repeats)
-    print(f"| system | change | accuracy, % of {len(index)} tracks, mean ± std over {arguments.repeats} repeats |")
+    tracks = in_order(open_without_test("mel"))
+    folds = splits(tracks, arguments.repeats)
+
+    print(f"| system | change | accuracy, % of {len(tracks)} tracks, mean ± std over {arguments.repeats} repeats |")
     print("|---|---|---|")
-    for name, accuracies in baselines(parameters, index, folds).items():
+    for name, accuracies in baselines(parameters.baselines[BASELINE], folds).items():
         print(f"| {name} | | {summary(accuracies)} |", flush=True)
-    recipes = {model: Settings(**params.training_settings(parameters, model)) for model in arguments.models}
-    tasks = {(model, change): CHANGES[change](recipes[model]) for change in arguments.changes for model in recipes}
-    work = (
-        delayed(accuracy)(parameters, model, settings, fold) for (model, _), settings in tasks.items() for fold in folds
-    )
+
+    models = {key: parameters.models[key] for key in arguments.models}
+    tasks = {(key, change): CHANGES[change](models[key]) for change in arguments.changes for key in models}
+    work = (delayed(accuracy)(key, model, fold) for (key, _), model in tasks.items() for fold in folds)
     found = Parallel(n_jobs=cpu_count() if devices()[0].type == "cpu" else 1, return_as="generator")(work)
-    for model, change in tasks:
+    for key, change in tasks:
         accuracies = np.array([next(found) for _ in folds])
-        print(f"| {model} | {change} | {summary(accuracies)} |", flush=True)
+        print(f"| {key} | {change} | {summary(accuracies)} |", flush=True)
+
+
+def set_train(model: Model, **changed: Any) -> Model:
+    return replace(model, train=replace(model.train, **changed))
+
+
+def set_arguments(model: Model, **changed: Any) -> Model:
+    """A model with other arguments of its network or its front end."""
+    return replace(model, arguments={**model.arguments, **changed})
+
+
+CHANGES: dict[str, Callable[[Model], Model]] = {
+    "params.yaml": lambda model: model,
+    "whole spectrum": lambda model: set_arguments(model, coefficients=512),
+    "no pitch shift": lambda model: set_train(model, pitch=0.0),
+    "no mixup": lambda model: set_train(model, mixup=0.0),
+    "label smoothing": lambda model: set_train(model, label_smoothing=0.1),
+    "half as long": lambda model: set_train(model, epochs=model.train.epochs // 2),
+    "twice as long": lambda model: set_train(model, epochs=model.train.epochs * 2),
+}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2, help="of the cross-validation, with other folds and seeds")
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="cross-validations, each with folds and seeds of its own"
+    )
     parser.add_argument("--models", nargs="+", default=["cnn", "birnn"])
     parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="NAME")
     return parser.parse_args(arguments)
 
 
-def splits(index: pd.DataFrame, repeats: int) -> list[Fold]:
+def open_without_test(representation: str) -> Store:
+    """A store whose test tracks are left out."""
+    store = open_store(representation)
+    frames = store.index["frames"].where(store.index["split"].isin(SPLITS), 0)
+    return replace(store, index=store.index.assign(frames=frames))
+
+
+def in_order(store: Store) -> pd.DataFrame:
+    """The index of the used tracks, split by split."""
+    return pd.concat([store.used[store.used["split"] == split] for split in SPLITS])
+
+
+def splits(tracks: pd.DataFrame, repeats: int) -> list[Fold]:
     pairs = (
         pair
         for repeat in range(repeats)
-        for pair in StratifiedKFold(FOLDS, shuffle=True, random_state=repeat).split(index, index["genre"])
+        for pair in StratifiedKFold(FOLDS, shuffle=True, random_state=repeat).split(tracks, tracks["genre"])
     )
     return [(number, training, held_out) for number, (training, held_out) in enumerate(pairs)]
 
 
-def accuracy(parameters: dict[str, Any], model: str, settings: Settings, fold: Fold) -> float:
-    """Of one network, trained with its fold's number as seed, on the tracks that it has not seen."""
+def accuracy(key: str, model: Model, fold: Fold) -> float:
+    """The accuracy of one network, trained with its fold's number as seed, on the tracks that it has not seen."""
     number, training, held_out = fold
     make_deterministic(number)
-    representation = params.representation(parameters, parameters["models"][model]["representation"])
     device = devices()[0]
-    clips = both(Clips.load(SPECTROGRAMS, representation, device))
-    learning, judging = (clips.of(torch.tensor(positions, device=device)) for positions in (training, held_out))
-    network = build(parameters, model, clips).to(device)
+    clips = load_in_order(open_without_test(model.representation), model.train.segment_frames, device)
+    learning, judging = (clips.subset(torch.tensor(positions, device=device)) for positions in (training, held_out))
+
+    network_arguments, front_end_arguments = build.read_arguments(model, f"models.{key}")
+    network = build_network(model, network_arguments, clips)
+    front_end = build.fit_front_end(model.front_end, front_end_arguments, learning)
     with tempfile.TemporaryDirectory() as folder:
-        normalisation = learning.normalisation(settings.coefficients)
-        history = train(network, learning, judging, normalisation, settings, Path(folder) / "state.safetensors")
+        history = train(network.to(device), learning, judging, front_end, model.train, Path(folder) / "state.pt")
     return history[-1].validation_accuracy
 
 
-def build(parameters: dict[str, Any], model: str, clips: Clips) -> nn.Module:
-    architecture = params.architecture(parameters, model)
-    bins, classes = clips.levels.shape[2], len(clips.classes)
-    return models.build(model, architecture, bins=bins, frames=clips.segment, classes=classes)
+def build_network(model: Model, arguments: Mapping[str, Any], clips: Clips) -> nn.Module:
+    bins, frames, classes = clips.levels.shape[2], clips.segment_frames, len(clips.classes)
+    return build.build_network(model.network, arguments, model.network, bins=bins, frames=frames, classes=classes)
 
 
-def both(clips: dict[str, Clips]) -> Clips:
-    """The tracks of SPLITS, in this order."""
+def load_in_order(store: Store, segment_frames: int, device: torch.device) -> Clips:
+    """The clips of the used tracks, in the order of `in_order`."""
+    clips = Clips.load(store, segment_frames, device)
     parts = [clips[split] for split in SPLITS]
     columns = {name: torch.cat([vars(part)[name] for part in parts]) for name in ("rows", "lengths", "labels")}
     return replace(parts[0], **columns)
 
 
-def baselines(parameters: dict[str, Any], index: pd.DataFrame, folds: list[Fold]) -> dict[str, np.ndarray]:
+def baselines(baseline: Baseline, folds: list[Fold]) -> dict[str, np.ndarray]:
     """The SVM with each C, and with the one that is best in a cross-validation within the tracks it learns from."""
-    tracks = baseline.features(SPECTROGRAMS, index, baseline_stage.settings(parameters), cpu_count())
-    genres, candidates = index["genre"].to_numpy(), parameters["baseline"]["svm"]
+    declared = {"features": low_level.Arguments, "classifier": rbf_svm.Arguments}
+    arguments = schema.read_arguments(baseline.arguments, declared, f"baselines.{BASELINE}")
+    stores = {name: open_without_test(name) for name in low_level.REPRESENTATIONS}
+    tracks, used = in_order(stores["mel"]), stores["mel"].used
+    values = low_level.features(arguments["features"], stores)[used.index.get_indexer(tracks.index)]
+    genres, candidates = tracks["genre"].to_numpy(), arguments["classifier"].c
+
     accuracies: dict[str, list[float]] = {}
     for _, training, held_out in folds:
-        learning, judging = (tracks[training], genres[training]), (tracks[held_out], genres[held_out])
-        machines = {f"C = {c:g}": baseline.fit(learning, learning, [c])[0] for c in candidates}
+        learning, judging = (values[training], genres[training]), (values[held_out], genres[held_out])
+        machines = {f"C = {c:g}": rbf_svm.fit(rbf_svm.Arguments((c,)), learning, learning)[0] for c in candidates}
         search = GridSearchCV(next(iter(machines.values())), {"svc__C": candidates}, cv=FOLDS)
         for name, machine in (machines | {"C chosen": search.fit(*learning)}).items():
             accuracies.setdefault(f"SVM on MFCC, {name}", []).append(machine.score(*judging))
@@ -132,7 +164,7 @@ def baselines(parameters: dict[str, Any], index: pd.DataFrame, folds: list[Fold]
 
 
 def summary(accuracies: np.ndarray) -> str:
-    """Mean ± standard deviation over the repeats, of which each is a mean over its folds."""
+    """Mean ± standard deviation over the repeats, each of which is a mean over its folds."""
     repeats = 100 * accuracies.reshape(-1, FOLDS).mean(axis=1)
     return f"{repeats.mean():.1f} ± {repeats.std(ddof=1) if len(repeats) > 1 else 0:.1f}"
 

@@ -1,14 +1,13 @@
-"""How long extraction takes, and how much memory, beside the least that anyone needs and the common recipe.
+"""Time and memory of extraction, compared with the least that any pipeline needs and with the common recipe.
 
     python benchmarks/extraction.py [--archive ZIP] [--clips 320] [--memory 300 3000] [--output FILE.json]
 
-floor   zipfile's bzip2 and soundfile's MP3 decoding, nothing kept: who starts from the archive cannot do without
+floor   zipfile's bzip2 and soundfile's MP3 decoding, nothing kept: any pipeline that starts from the archive does this
 recipe  unzip, librosa.load, librosa's mel spectrogram and STFT in dB, one .npy file each a clip
-ours    what the stage `spectrograms` runs: both representations, resampled, quantised and written
+ours    extraction as in the stage `spectrograms`: both representations, resampled, quantised and written
 
 The three take turns on the same clips with the same number of processes, a thread each; figures are medians over the
-turns. The clips are those of the archive, by default one that is built for this from real music, if there is any in
-FMA_REAL, or from the demo.
+turns. The default archive is built from the real music in FMA_REAL, else from the demo (`dvc repro download`).
 """
 
 import os
@@ -35,15 +34,20 @@ import librosa
 import numpy as np
 from joblib import cpu_count
 
-import references
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from fma_genre import archives, audio, extraction, params, spectrogram, store, zips
+import references
+from fma_genre import store
+from fma_genre.archives import receipt, zips
+from fma_genre.common import params
+from fma_genre.features import audio, extraction, representations
+from fma_genre.features.frames import frame_count
+from fma_genre.features.levels import decibels, quantised_levels
 
 REAL = Path(os.environ.get("FMA_REAL", ROOT.parent / "shared" / "real"))
-SETTINGS = params.load(ROOT / "params.yaml")["spectrograms"] | {"backend": "loky"}
+SETTINGS = params.load(ROOT / "params.yaml").spectrograms
+REPRESENTATIONS = {name: representations.build(name, SETTINGS) for name in representations.REPRESENTATIONS}
 TURN = 20  # clips
 DISTINCT = 39  # clips of real music that there are
 WORKERS = 2  # whose memory is measured
@@ -91,11 +95,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def build(path: Path, count: int) -> Path:
-    """An archive in the FMA's layout of `count` clips, taken in turn from real music or from the demo."""
+    """Build an archive in the FMA's layout of `count` clips, taken in turn from real music or from the demo."""
     source = REAL / "cc_music" / "fma_ccmusic.zip"
     if not source.exists():
-        demo = params.load(ROOT / "params.yaml")["datasets"]["demo"]
-        source = archives.of_data_set("demo", demo, "audio", ROOT).path
+        source = receipt.open_archive(receipt.read_receipt(ROOT / receipt.RECEIPT), "audio").path
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
         for track, member in enumerate(repeated(list(extraction.members(old).values()), count)):
             new.writestr(f"fma/{track // 1000:03d}/{track:06d}.mp3", old.read(member))
@@ -112,10 +115,11 @@ def repeated(clips: Clips, count: int) -> Clips:
 
 
 def extract(archive: Path, clips: Clips, processes: int, folder: Path) -> None:
-    extraction.extract(archive, clips, SETTINGS | {"workers": processes}, folder)
+    os.environ["FMA_WORKERS"] = str(processes)
+    extraction.extract(archive, clips, SETTINGS, folder)
 
 
-# What is measured. ------------------------------------------------------------------------------------------------
+# Measurements. ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -172,42 +176,40 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
         yield
         steps.setdefault(step, []).append((time.perf_counter() - start) * 1e3)
 
-    rate, hop, floor_db, stft, mel = (SETTINGS[key] for key in ("sample_rate", "hop", "floor_db", "stft", "mel"))
-    filters = spectrogram.mel_filters(rate, **mel)
-    frames = spectrogram.frame_count(SETTINGS["seconds"], rate, hop)
-    for name in extraction.REPRESENTATIONS:
-        store.create(folder / f"{name}.npy", (len(clips), frames, spectrogram.bins(SETTINGS[name])))
+    frames = frame_count(SETTINGS.seconds, SETTINGS.sample_rate, SETTINGS.hop)
+    for name, representation in REPRESENTATIONS.items():
+        store.create(folder / f"{name}.npy", (len(clips), frames, len(representation.frequencies())))
     for row, clip in enumerate(clips):
         with timed("decompress, by zipfile for comparison"):
             references.opened(archive).read(clip.filename)
         with timed("decompress"):
             data = zips.read(archive, clip)
         with timed("decode"):
-            channels, original, _ = audio.decode(data, SETTINGS["seconds"])
+            channels, original, _ = audio.decode(data, SETTINGS.seconds)
         with timed("mix and resample"):
-            samples = audio.resample(audio.mix(channels), original, rate)
-        with timed("STFT"):
-            bins = spectrogram.power_spectrum(samples, stft["n_fft"], hop)[:, 1:]
-        with timed("mel"):
-            bands = spectrogram.mel_power(samples, mel["n_fft"], hop, filters, floor_db)
+            samples = audio.resample(audio.mix(channels), original, SETTINGS.sample_rate)
+        power = {}
+        for name, representation in REPRESENTATIONS.items():
+            with timed(name):
+                power[name] = representation.power(samples)
         with timed("quantise and write"):
-            for name, power in (("stft", bins), ("mel", bands)):
-                store.write(folder / f"{name}.npy", row, spectrogram.stored(power, floor_db)[:frames])
+            for name in power:
+                store.write(folder / f"{name}.npy", row, quantised_levels(power[name], SETTINGS.floor_db)[:frames])
     return {step: median(times) for step, times in steps.items()}
 
 
 def parity(archive: Path, clips: Clips) -> dict[str, float]:
     """Before quantising, wherever librosa's level is above the floor."""
-    rate, hop, floor_db = (SETTINGS[key] for key in ("sample_rate", "hop", "floor_db"))
-    worst = dict.fromkeys(extraction.REPRESENTATIONS, 0.0)
+    rate, floor_db = SETTINGS.sample_rate, SETTINGS.floor_db
+    worst = dict.fromkeys(REPRESENTATIONS, 0.0)
     for clip in clips:
         data = zips.read(archive, clip)
-        samples = audio.load(data, rate, SETTINGS["seconds"]).samples
-        loaded, _ = librosa.load(io.BytesIO(data), sr=rate, duration=SETTINGS["seconds"])
+        samples = audio.load(data, rate, SETTINGS.seconds).samples
+        loaded, _ = librosa.load(io.BytesIO(data), sr=rate, duration=SETTINGS.seconds)
         expected = references.librosa_levels(loaded, SETTINGS, floor_db=None)
-        for name in worst:
-            filters = spectrogram.mel_filters(rate, **SETTINGS["mel"]) if name == "mel" else None
-            levels = spectrogram.spectrogram(samples, hop, floor_db, SETTINGS[name]["n_fft"], filters)
+        for name, representation in REPRESENTATIONS.items():
+            power = representation.power(samples)
+            levels = decibels(power, power.max(), floor_db)
             above = expected[name].T + floor_db > 0
             worst[name] = max(worst[name], float(np.abs(levels - expected[name].T)[above].max()))
     return {name: float(f"{value:.2g}") for name, value in worst.items()}
@@ -251,7 +253,7 @@ def machine() -> dict[str, Any]:
     return {"cores": cpu_count(), "processor": platform.machine(), "python": platform.python_version()}
 
 
-# What is printed. -------------------------------------------------------------------------------------------------
+# Output. ----------------------------------------------------------------------------------------------------------
 
 
 def table(report: dict[str, Any]) -> str:

@@ -1,17 +1,18 @@
-"""What extraction is compared with: the least that anyone needs, and the common recipe."""
+"""Competitors of extraction: the least that any pipeline needs, and the common recipe."""
 
 import functools
 import io
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
 import soundfile
 from joblib import Parallel, delayed
+
+from fma_genre.common.params import Spectrograms
 
 Clips = Sequence[zipfile.ZipInfo]
 
@@ -21,17 +22,17 @@ def floor(archive: Path, clips: Clips, processes: int, folder: Path) -> None:
     Parallel(n_jobs=processes, batch_size=1)(delayed(_floor)(archive, clip.filename) for clip in clips)
 
 
-def recipe(archive: Path, clips: Clips, processes: int, folder: Path, settings: Mapping[str, Any]) -> None:
+def recipe(archive: Path, clips: Clips, processes: int, folder: Path, settings: Spectrograms) -> None:
     """Unzips, then loads, transforms and saves with librosa and NumPy, a file a clip and representation."""
     tasks = (delayed(_recipe)(archive, clip.filename, folder, settings) for clip in clips)
     Parallel(n_jobs=processes, batch_size=1, backend="multiprocessing")(tasks)  # loky takes librosa for a memory leak
 
 
-def librosa_levels(samples: np.ndarray, settings: Mapping[str, Any], floor_db: float | None) -> dict[str, np.ndarray]:
+def librosa_levels(samples: np.ndarray, settings: Spectrograms, floor_db: float | None) -> dict[str, np.ndarray]:
     """Mel and STFT levels in dB under the maximum, (bins, frames)."""
-    rate, hop, mel, stft = (settings[key] for key in ("sample_rate", "hop", "mel", "stft"))
-    power = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=mel["n_fft"], hop_length=hop, n_mels=mel["bands"])
-    magnitude = np.abs(librosa.stft(samples, n_fft=stft["n_fft"], hop_length=hop))[1:]
+    rate, hop, mel, stft = settings.sample_rate, settings.hop, settings.mel, settings.stft
+    power = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=mel.n_fft, hop_length=hop, n_mels=mel.bands)
+    magnitude = np.abs(librosa.stft(samples, n_fft=stft.n_fft, hop_length=hop))[1:]
     return {
         "mel": librosa.power_to_db(power, ref=np.max, amin=1e-30, top_db=floor_db),
         "stft": librosa.amplitude_to_db(magnitude, ref=np.max, amin=1e-15, top_db=floor_db),
@@ -51,9 +52,9 @@ def _floor(archive: Path, name: str) -> None:
     soundfile.read(io.BytesIO(opened(archive).read(name)), dtype="float32")
 
 
-def _recipe(archive: Path, name: str, folder: Path, settings: Mapping[str, Any]) -> None:
+def _recipe(archive: Path, name: str, folder: Path, settings: Spectrograms) -> None:
     file = folder / Path(name).name
     file.write_bytes(opened(archive).read(name))
-    samples, _ = librosa.load(file, sr=settings["sample_rate"], duration=settings["seconds"])
-    for representation, levels in librosa_levels(samples, settings, settings["floor_db"]).items():
+    samples, _ = librosa.load(file, sr=settings.sample_rate, duration=settings.seconds)
+    for representation, levels in librosa_levels(samples, settings, settings.floor_db).items():
         np.save(file.with_suffix(f".{representation}.npy"), levels)

@@ -1,15 +1,15 @@
-"""How fast training is, beside the least that the network needs and an ordinary DataLoader.
+"""How fast training is, compared with the least that the network needs and with an ordinary DataLoader.
 
     python benchmarks/training.py [--models cnn birnn] [--tracks 64] [--turns 5] [--output FILE.json]
 
 compute     the same batches, prepared beforehand on the device: nothing but the network's own work
-loader      a DataLoader over the stored spectrograms: workers, pinned memory, each item cropped and standardised there
-ours        what the stage `train` runs: batches are cut out, augmented and standardised on the device
+loader      a DataLoader over the stored spectrograms: workers, pinned memory, each item cropped and encoded there
+ours        what the stage `train` runs: batches are cut out, augmented and encoded on the device
 
-They take turns; each turn is an epoch of `train.crops` segments a track, of as many batches as `train` takes (for
-compute and loader, no more than --batches), of a store of random levels made for this. On a GPU use --tracks 19922,
-FMA medium's, and more shared memory (/dev/shm) than 2 × --workers batches take. On a CPU all run on one thread, as a
-run of `train` does; the loader's workers have the other cores.
+They take turns. A turn is an epoch of `train.crops` segments a track, in as many batches as `train` takes (compute and
+loader: at most --batches). The store is made for this, of random levels. On a GPU use --tracks 19922, FMA medium's, and
+more shared memory (/dev/shm) than 2 × --workers batches take. On a CPU all run on one thread, as a run of `train` does;
+the loader's workers have the other cores.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,17 @@ from torch.utils.data import DataLoader, Dataset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from fma_genre import models, params, spectrogram, store
-from fma_genre.device import devices, make_deterministic
-from fma_genre.segments import Clips, Normalisation
-from fma_genre.training import Batch, Settings, learning_rates, prepare, train_epoch
+from fma_genre import store
+from fma_genre.common import params
+from fma_genre.common.params import Model
+from fma_genre.features.frames import frame_count
+from fma_genre.features.representations import describe
+from fma_genre.learning import build
+from fma_genre.learning.build import FrontEnd
+from fma_genre.learning.clips import Clips
+from fma_genre.learning.device import devices, make_deterministic
+from fma_genre.learning.training import Batch, batches_per_epoch, learning_rates, prepare, train_epoch
+from fma_genre.store import Store, open_store
 
 PARAMETERS = params.load(ROOT / "params.yaml")
 DEVICE = devices()[0]
@@ -61,7 +68,7 @@ def main() -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(PARAMETERS["models"]))
+    parser.add_argument("--models", nargs="+", default=list(PARAMETERS.models))
     parser.add_argument("--tracks", type=int, default=64, help="training tracks of the store (default %(default)s)")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batches", type=int, default=32, help="of compute and loader in a turn, at most")
@@ -70,27 +77,28 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(model: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Medians over the turns, after one that is not counted."""
-    representation = params.representation(PARAMETERS, PARAMETERS["models"][model]["representation"])
-    settings = Settings(**params.training_settings(PARAMETERS, model))
-    path = synthesise(folder, representation, arguments.tracks)
+    model = PARAMETERS.models[key]
+    settings, (network_arguments, front_end_arguments) = model.train, build.read_arguments(model, f"models.{key}")
+    synthetic = synthesise(folder, model.representation, arguments.tracks)
     make_deterministic(0)
-    clips = Clips.load(folder, representation, DEVICE)["training"]
+    clips = Clips.load(synthetic, settings.segment_frames, DEVICE)["training"]
     start = time.perf_counter()
-    normalisation = clips.normalisation(settings.coefficients)
-    normalising = seconds_since(start)
-    count = settings.batches_of_epoch(arguments.tracks)
+    front_end = build.fit_front_end(model.front_end, front_end_arguments, clips)
+    fitting = seconds_since(start)
+
+    count = batches_per_epoch(settings, arguments.tracks)
     few = min(count, arguments.batches)
-    prepared = list(itertools.islice(prepare(clips, normalisation, settings), few))
+    prepared = list(itertools.islice(prepare(clips, front_end, settings), few))
     size = len(prepared[0][0])
-    loader = load(path, clips, normalisation, size, few, arguments.workers)
+    loader = load(synthetic, clips, front_end, size, few, arguments.workers)
     contenders: dict[str, tuple[int, int, Callable[[], Iterator[Batch]]]] = {  # batches and segments of a turn
         "compute": (few, sum(len(targets) for _, targets in prepared), lambda: iter(prepared)),
         "loader": (few, few * size, lambda: (copied(batch) for batch in loader)),
-        "ours": (count, arguments.tracks * settings.crops, lambda: prepare(clips, normalisation, settings)),
+        "ours": (count, arguments.tracks * settings.crops, lambda: prepare(clips, front_end, settings)),
     }
-    network = build(model, clips)
+    network = build_network(model, network_arguments, clips)
     optimiser = torch.optim.AdamW(network.parameters(), settings.lr, fused=True)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(arguments.turns + 1):
@@ -103,7 +111,7 @@ def measure(model: str, folder: Path, arguments: argparse.Namespace) -> dict[str
                 rates[name].append(rate)
     prepared.clear()
     rates_of_epoch = learning_rates(settings, count, 1)
-    batches_of_epoch = prepare(clips, normalisation, settings)
+    batches_of_epoch = prepare(clips, front_end, settings)
     peak = peak_memory(lambda: train_epoch(network, batches_of_epoch, settings, optimiser, rates_of_epoch))
     arrays = {name: np.array(values) for name, values in rates.items()}
     return {
@@ -112,33 +120,39 @@ def measure(model: str, folder: Path, arguments: argparse.Namespace) -> dict[str
         "ours / compute": ratio(arrays["ours"] / arrays["compute"]),
         "ours / loader": ratio(arrays["ours"] / arrays["loader"]),
         "epoch, s": round(float(np.median(arguments.tracks * settings.crops / arrays["ours"])), 2),
-        "normalisation, s": round(normalising, 2),
+        "normalisation, s": round(fitting, 2),
         "peak memory, GB": round(peak / 1e9, 2),
     }
 
 
-def synthesise(folder: Path, representation: dict[str, Any], tracks: int) -> Path:
-    """A store of random levels whose index says that all is for training."""
-    frames = spectrogram.frame_count(*(representation[key] for key in ("seconds", "sample_rate", "hop")))
-    path = folder / f"{representation['representation']}.npy"
-    shape = (DISTINCT, frames, spectrogram.bins(representation))
-    levels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    store.create(path, (tracks, *shape[1:]))
+def synthesise(folder: Path, representation: str, tracks: int) -> Store:
+    """A store of random levels whose tracks are all for training."""
+    settings = PARAMETERS.spectrograms
+    genres = [f"genre {track % GENRES:02}" for track in range(tracks)]
+    description = describe(representation, settings, "random", True, sorted(set(genres)))
+    frames = frame_count(settings.seconds, settings.sample_rate, settings.hop)
+    shape = (frames, len(description.frequencies))
+    levels = np.random.default_rng(0).integers(0, 256, (DISTINCT, *shape), dtype=np.uint8)
+
+    path = folder / representation
+    path.mkdir()
+    store.create(path / store.LEVELS, (tracks, *shape))
     for row in range(tracks):
-        store.write(path, row, levels[row % DISTINCT])
-    numbers = np.arange(tracks)
-    columns = {"row": numbers, "track_id": numbers, "artist_id": numbers, "genre": numbers % GENRES}
-    store.write_index(folder / "index.csv", pd.DataFrame(columns).assign(split="training", frames=frames))
-    return path
+        store.write(path / store.LEVELS, row, levels[row % DISTINCT])
+    store.write_description(path / store.DESCRIPTION, description)
+    index = pd.DataFrame({"track_id": range(tracks), "artist_id": range(tracks), "genre": genres})
+    index = index.assign(split="training", frames=frames, cut=False, left_out="")
+    store.write_index(folder / store.INDEX, index)
+    return open_store(representation, folder)
 
 
 class Items(Dataset[tuple[Tensor, Tensor]]):
-    """A random segment of a track, standardised: what is usually written."""
+    """A random segment of a track, passed through the front end: what is usually written."""
 
-    def __init__(self, path: Path, clips: Clips, normalisation: Normalisation) -> None:
-        self.path, self.segment, self.classes = path, clips.segment, len(clips.classes)
+    def __init__(self, path: Path, clips: Clips, front_end: FrontEnd) -> None:
+        self.path, self.segment, self.classes = path, clips.segment_frames, len(clips.classes)
         self.lengths, self.labels = clips.lengths.cpu().numpy(), clips.labels.cpu()
-        self.normalisation = normalisation.to(torch.device("cpu"))
+        self.front_end = build.move(front_end, torch.device("cpu"))
         self.levels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -149,14 +163,15 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
             self.levels = store.rows(self.path)
         start = int(torch.randint(int(self.lengths[track]) - self.segment + 1, ()))
         segment = torch.from_numpy(self.levels[track, start : start + self.segment].copy())
-        return self.normalisation(segment), one_hot(self.labels[track], self.classes).float()
+        inputs = self.front_end.decode(self.front_end.encode(segment))
+        return inputs, one_hot(self.labels[track], self.classes).float()
 
 
 def load(
-    path: Path, clips: Clips, normalisation: Normalisation, batch: int, batches: int, workers: int
+    synthetic: Store, clips: Clips, front_end: FrontEnd, batch: int, batches: int, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Of just as many batches as a turn takes: none is prepared for the next turn while another contender runs."""
-    items = Items(path, clips, normalisation)
+    """Just as many batches as a turn takes: none is prepared for the next turn while another contender runs."""
+    items = Items(synthetic.folder / store.LEVELS, clips, front_end)
     sampler = torch.utils.data.RandomSampler(items, replacement=True, num_samples=batch * batches)
     pin = DEVICE.type == "cuda"
     return DataLoader(
@@ -169,10 +184,9 @@ def copied(batch: Batch) -> Batch:
     return segments, targets
 
 
-def build(model: str, clips: Clips) -> nn.Module:
-    architecture = params.architecture(PARAMETERS, model)
-    bins, classes = clips.levels.shape[2], len(clips.classes)
-    return models.build(model, architecture, bins=bins, frames=clips.segment, classes=classes).to(DEVICE)
+def build_network(model: Model, arguments: Mapping[str, Any], clips: Clips) -> nn.Module:
+    shape = {"bins": clips.levels.shape[2], "frames": clips.segment_frames, "classes": len(clips.classes)}
+    return build.build_network(model.network, arguments, model.network, **shape).to(DEVICE)
 
 
 def seconds_since(start: float) -> float:

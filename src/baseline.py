@@ -1,48 +1,89 @@
-"""Stage baseline: an SVM on statistics of each track's features, a reference beside the models."""
+"""Stage baseline: fit a classical system on features of the tracks, and predict validation and test tracks."""
 
-import stage
-
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from joblib import cpu_count
 
-from fma_genre import files, metrics, store
-from fma_genre.baseline import Settings, features, fit
+from fma_genre import store
+from fma_genre.common import schema, stage
+from fma_genre.common.errors import InputError
+from fma_genre.common.files import write_json
+from fma_genre.common.params import Baseline, BaselineKeys, Params
+from fma_genre.results import predictions
+from fma_genre.results.metrics import summarise
+from fma_genre.results.predictions import Predictions, SplitPredictions
 
-SPECTROGRAMS = Path("data/spectrograms")
-
-
-def main(params: dict[str, Any]) -> None:
-    stage.forget("spectrograms")
-    index = store.read_index(SPECTROGRAMS / "index.csv")
-    tracks = features(SPECTROGRAMS, index, settings(params), jobs=cpu_count())
-    classes = pd.Index(sorted(index["genre"].unique()))
-    labels = classes.get_indexer(pd.Index(index["genre"]))
-    training, validation, test = ((index["split"] == split).to_numpy() for split in ("training", "validation", "test"))
-    samples, checks = ((tracks[split], labels[split]) for split in (training, validation))
-    machine, c = fit(samples, checks, params["baseline"]["svm"])
-    predicted = machine.predict(tracks[test])
-
-    scores = metrics.scores(metrics.confusion(labels[test], predicted, len(classes)))
-    results = {"dataset": params["dataset"], "n_test": len(predicted)}
-    results |= {name: float(score) for name, score in scores.items()} | {"c": c}
-    files.write_json(Path("metrics/baseline.json"), results)
-    table = index.loc[test, ["track_id", "artist_id"]].assign(actual=index["genre"], predicted=classes[predicted])
-    files.write_text(Path("plots/predictions/baseline.csv"), table.to_csv(index=False, lineterminator="\n"))
-    print(f"baseline: accuracy {results['accuracy']:.3f} on {len(table)} test tracks, F1 {results['f1']:.3f}")
+SPLITS = ("training", "validation", "test")
+Sample = tuple[np.ndarray, np.ndarray]  # features (tracks, features) and labels (tracks,)
+Fit = Callable[[Sample, Sample], tuple[Any, Mapping[str, Any]]]
 
 
-def settings(params: dict[str, Any]) -> Settings:
-    spectrograms = params["spectrograms"]
-    return Settings(
-        sample_rate=spectrograms["sample_rate"],
-        n_fft=spectrograms["stft"]["n_fft"],
-        floor_db=spectrograms["floor_db"],
-        mfcc=params["baseline"]["mfcc"],
+def main(params: Params, key: str) -> None:
+    baseline, where = params.baselines[key], f"baselines.{key}"
+    features, classifier = load(baseline, where)
+    declared = {"features": features.Arguments, "classifier": classifier.Arguments}
+    arguments = schema.read_arguments(baseline.arguments, declared, where, schema.names(BaselineKeys))
+    stores = {name: store.open_store(name) for name in features.REPRESENTATIONS}
+    for opened in stores.values():
+        store.check_current(opened, params)
+    features.check(arguments["features"], stores, where)
+
+    first = next(iter(stores.values()))
+    values = features.features(arguments["features"], stores)
+    fit = functools.partial(classifier.fit, arguments["classifier"])
+    found = predict(values, first.used, first.description, fit)
+    names = {"features": baseline.features, "classifier": baseline.classifier}
+    found = replace(found, facts=names | dict(found.facts))
+
+    summary = summarise(found, first.index)
+    predictions.write(Path(f"data/predictions/{key}.npz"), found)
+    write_json(Path(f"metrics/{key}.json"), summary)
+    print(f"{key}: accuracy {summary['accuracy']:.3f} on {summary['n_test']} test tracks, F1 {summary['f1']:.3f}")
+
+
+def predict(values: np.ndarray, index: pd.DataFrame, description: store.Description, fit: Fit) -> Predictions:
+    """Fit a classifier, and predict the validation and test tracks.
+
+    Args:
+        values: features (tracks, features).
+        index: of the same tracks.
+        description: of a store of these tracks.
+        fit: from features and labels of training and validation tracks to a classifier and facts about it.
+    """
+    dataset, classes = description.dataset, list(description.classes)
+    labels = pd.Index(classes).get_indexer(pd.Index(index["genre"]))
+    rows = {split: np.flatnonzero(index["split"] == split) for split in SPLITS}
+    samples = {split: (values[rows[split]], labels[rows[split]]) for split in SPLITS}
+    machine, facts = fit(samples["training"], samples["validation"])
+
+    tracks = index["track_id"].to_numpy()
+    validation, test = (
+        SplitPredictions(tracks[rows[split]], machine.predict(values[rows[split]])[np.newaxis])
+        for split in ("validation", "test")
     )
+    return Predictions(dataset, classes, [0], validation, test, facts)
+
+
+def load(baseline: Baseline, where: str) -> tuple[ModuleType, ModuleType]:
+    """The modules of a baseline's features and of its classifier; raises InputError if one is the other kind."""
+    features = _module(baseline.features, "features", f"{where}.features")
+    classifier = _module(baseline.classifier, "fit", f"{where}.classifier")
+    return features, classifier
+
+
+def _module(name: str, function: str, where: str) -> ModuleType:
+    module = importlib.import_module(f"fma_genre.baselines.{name}")
+    if not hasattr(module, function):
+        raise InputError(f"{where}: expected a file of baselines with a function `{function}`, found {name}")
+    return module
 
 
 if __name__ == "__main__":
-    stage.run("baseline", main)
+    stage.run_for_system("baseline", "baselines", main)

@@ -1,9 +1,9 @@
-"""What a branch does to the results, beside those of another revision: what its pull request shows.
+"""Effect of a branch on the results, compared with another revision, as its pull request shows it.
 
     python src/diff.py BASE [--url URL]
 
-It compares the metrics, dvc.lock and pictures in this folder with those committed in BASE, and prints Markdown. The
-addresses of pictures begin with URL, where this revision's files can be seen, e.g. https://github.com/me/x/blob/1a2b3c.
+It compares the metrics, stages and figures in this folder with those committed in BASE, and prints Markdown. The
+addresses of figures begin with URL, where this revision's files can be seen, e.g. https://github.com/me/x/blob/1a2b3c.
 Exits with 1 if `dvc repro` would run a stage: the results are then older than the code.
 """
 
@@ -18,37 +18,40 @@ from typing import Any
 
 import yaml
 
-from fma_genre import InputError, params
-from fma_genre.differences import Results, failure, report
+from fma_genre.common import params, schema
+from fma_genre.common.errors import InputError
+from fma_genre.results.pull_request import Results, failure, report, stage_names
 
-COMMITTED = ("metrics/", "plots/")
+LOCK, PIPELINE, PARAMETERS = "dvc.lock", "dvc.yaml", "params.yaml"
+COMMITTED = ("metrics/", "plots/")  # outputs that git holds
+FIGURE = re.compile(r"plots/[\w./-]+\.svg")  # other names could hold Markdown
 RUNNING = re.compile(r"^Running stage '(\S+)'", re.MULTILINE)
 FAILED = re.compile(r"^ERROR: failed to reproduce (.*)", re.MULTILINE)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a branch does to the results, as Markdown.")
+    parser = argparse.ArgumentParser(description="Effect of a branch on the results, as Markdown.")
     parser.add_argument("base", help="the revision to compare with, e.g. main")
     parser.add_argument("--url", default="", help="where this revision's files can be seen")
     arguments = parser.parse_args()
     try:
-        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{arguments.base}^{{commit}}").strip()
-        there, here = results(committed(commit)), results(present())
-        stale = list(dict.fromkeys([*stale_stages(), *incomplete(here)]))
-        text = report(
-            there,
-            here,
-            name=arguments.base,
-            stale=stale,
-            pictures=pictures(commit, arguments.url),
-            synthetic=params.is_synthetic(params.load()),
-        )
+        text, stale = compare(arguments.base, arguments.url)
     except InputError as error:
         print(failure(arguments.base, str(error)), end="")
         sys.exit(f"diff: {error}")
     print(text, end="")
     if stale:
-        sys.exit("diff: dvc.lock is not fresh, run `dvc repro` and commit what it writes")
+        sys.exit("diff: dvc.lock is out of date: run `dvc repro` and commit what it writes")
+
+
+def compare(base: str, url: str) -> tuple[str, list[str]]:
+    """The report on this folder compared with a revision, and the stages that are out of date."""
+    commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}").strip()
+    before, here = parse(committed(commit)), parse(present())
+    stale = list(dict.fromkeys([*stale_stages(), *incomplete_stages(here)]))
+    synthetic = params.load().data_set.synthetic
+    figures = changed_figures(commit, url)
+    return report(before, here, name=base, stale=stale, figures=figures, synthetic=synthetic), stale
 
 
 def git(*arguments: str) -> str:
@@ -59,8 +62,11 @@ def git(*arguments: str) -> str:
     return done.stdout
 
 
+# Stages that are out of date. -------------------------------------------------------------------------------------
+
+
 def stale_stages() -> list[str]:
-    """Stages that would run, which only the output tells: `--dry` exits with 0 all the same.
+    """Stages that would run. Only the output tells: `--dry` exits with 0 either way.
 
     Where data are missing, as in a fresh clone, DVC fails at a stage that would need them to run.
     """
@@ -72,53 +78,66 @@ def stale_stages() -> list[str]:
     return RUNNING.findall(done.stdout) + (re.findall(r"'(\S+)'", failed[1]) if failed else [])
 
 
-def incomplete(here: Results) -> list[str]:
-    """Stages of which a committed result is missing, which `--allow-missing` allows."""
+def incomplete_stages(here: Results) -> list[str]:
+    """Stages with a committed result that is missing; `--allow-missing` lets it be."""
     outs = [(stage, out["path"]) for stage, record in here.stages.items() for out in record.get("outs", [])]
     return [stage for stage, path in outs if path.startswith(COMMITTED) and not Path(path).exists()]
 
 
+# Results of a revision. -------------------------------------------------------------------------------------------
+
+
 def committed(commit: str) -> dict[str, str]:
-    """dvc.lock and the metrics of a commit, by their paths; it may have neither."""
-    paths = git("ls-tree", "-z", "--name-only", commit, "dvc.lock", "metrics/").split("\0")
+    """Texts of the pipeline's files and metrics in a commit, by their paths; any may be absent."""
+    paths = git("ls-tree", "-z", "--name-only", commit, LOCK, PIPELINE, PARAMETERS, "metrics/").split("\0")
     return {path: git("show", f"{commit}:{path}") for path in paths if path}
 
 
 def present() -> dict[str, str]:
-    paths = [path for path in [Path("dvc.lock"), *sorted(Path("metrics").glob("*.json"))] if path.exists()]
-    return {str(path): path.read_text(encoding="utf-8") for path in paths}
+    """The same of this folder."""
+    paths = [Path(LOCK), Path(PIPELINE), Path(PARAMETERS), *sorted(Path("metrics").glob("*.json"))]
+    return {str(path): path.read_text(encoding="utf-8") for path in paths if path.exists()}
 
 
-def results(files: Mapping[str, str]) -> Results:
-    """Raises InputError if a file does not hold what it should."""
-    metrics, stages = {}, {}
-    for path, text in files.items():
-        try:
-            if path == "dvc.lock":
-                stages = group(yaml.safe_load(text)).get("stages", {})
-            elif path.endswith(".json"):
-                metrics[Path(path).stem] = group(json.loads(text))
-        except ValueError as error:
-            raise InputError(f"{path}: {error}") from error
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
-    return Results(metrics, stages)
+def parse(texts: Mapping[str, str]) -> Results:
+    """The results in files by their paths; raises InputError if one does not hold what it should.
+
+    A removed model leaves records in dvc.lock and a file in metrics/. Neither counts: only stages of dvc.yaml do, and
+    what they wrote.
+    """
+    lock, pipeline, parameters = (_read(path, texts.get(path, "{}")) for path in (LOCK, PIPELINE, PARAMETERS))
+    names = stage_names(pipeline, parameters)
+    stages = {name: record for name, record in _group(LOCK, lock.get("stages", {})).items() if name in names}
+    outs = {out["path"] for record in stages.values() for out in record.get("outs", [])}
+    found = [path for path in texts if path.endswith(".json") and (path in outs or not stages)]
+    return Results({Path(path).stem: _read(path, texts[path]) for path in found}, stages)
 
 
-def group(found: Any) -> dict[str, Any]:
+def _read(path: str, text: str) -> dict[str, Any]:
+    try:
+        return _group(path, json.loads(text) if path.endswith(".json") else yaml.safe_load(text))
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
+
+
+def _group(path: str, found: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
-        raise ValueError(f"expected a group of named values, found {params.shown(found)}")
+        raise schema.wrong(path, "a group of named values", found)
     return found
 
 
-def pictures(commit: str, url: str) -> dict[str, str]:
-    """Those that are not as they were in the commit, by what they show; the comparison's first."""
+# Figures. ---------------------------------------------------------------------------------------------------------
+
+
+def changed_figures(commit: str, url: str) -> dict[str, str]:
+    """Addresses of the figures that differ from the commit, by their names; those of the comparison first."""
     changed = git("diff", "-z", "--name-only", commit, "--", "plots").split("\0")
     added = git("ls-files", "-z", "--others", "--exclude-standard", "--", "plots").split("\0")
-    shown = [path for path in changed + added if path.endswith(".svg") and Path(path).exists()]
-    shown.sort(key=lambda path: not path.startswith("plots/comparison/"))
-    titles = {path: " of ".join(Path(path).with_suffix("").parts[:0:-1]) for path in shown}
-    return {title: f"{url}/{path}?raw=true" if url else path for path, title in titles.items()}
+    paths = [path for path in changed + added if FIGURE.fullmatch(path) and Path(path).exists()]
+    paths.sort(key=lambda path: not path.startswith("plots/comparison/"))
+    return {Path(path).stem.replace("_", " "): f"{url}/{path}?raw=true" if url else path for path in paths}
 
 
 if __name__ == "__main__":

@@ -1,22 +1,18 @@
-"""Stage download: the data set's archives, verified, into FMA_HOME; a receipt into data/raw/archives.json."""
+"""Stage download: fetch the data set's archives into FMA_HOME; write their receipt to data/archives.json."""
 
-import stage
-
-from pathlib import Path
-from typing import Any
-
-from fma_genre import archives, files, zips
-from fma_genre.params import data_set
+from fma_genre.archives import zips
+from fma_genre.archives.receipt import RECEIPT, write_receipt
+from fma_genre.common import stage
+from fma_genre.common.params import Params
+from fma_genre.fetch.sources import fetch
 
 
-def main(params: dict[str, Any]) -> None:
-    receipt = {}
-    for part in ("metadata", "audio"):
-        archive = archives.of_data_set(params["dataset"], data_set(params), part, stage.ROOT)
+def main(params: Params) -> None:
+    receipt = fetch(params.dataset, params.data_set)
+    for archive in (receipt.metadata, receipt.audio):
         zips.open_zip(archive.path).close()
-        receipt[part] = {"name": archive.name, "size": archive.size, "sha1": archive.sha1}
         print(f"{archive.name}: {archive.size / 1e6:.1f} MB, sha1 {archive.sha1}")
-    files.write_json(Path("data/raw/archives.json"), receipt)
+    write_receipt(RECEIPT, receipt)
 
 
 if __name__ == "__main__":

@@ -1,161 +1,118 @@
-"""Stage evaluate: a model's runs on the test tracks, into metrics/<model>.json, tables and a picture."""
+"""Stage evaluate: a model's predictions of validation and test tracks, and its metrics."""
 
-import stage
-
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
+import torch
 
-from fma_genre import checkpoint, files, metrics, plotting, store
-from fma_genre.device import devices, make_deterministic
-from fma_genre.frequencies import centres
-from fma_genre.inference import predict
-from fma_genre.segments import Clips, Normalisation
-
-SPECTROGRAMS = Path("data/spectrograms")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trained network on the test tracks."""
-
-    segments: np.ndarray  # probabilities (segments, classes)
-    tracks: np.ndarray  # their means (tracks, classes)
-    svm_labels: np.ndarray | None  # (tracks,)
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.tracks.argmax(axis=1)
+from fma_genre.common import files, stage
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Params
+from fma_genre.learning import build, checkpoint
+from fma_genre.learning.build import FrontEnd
+from fma_genre.learning.clips import Clips
+from fma_genre.learning.device import devices, make_deterministic
+from fma_genre.learning.inference import predict
+from fma_genre.results import metrics, predictions
+from fma_genre.results.predictions import Example, Predictions, SplitPredictions
+from fma_genre.store import check_current, open_store
 
 
-def main(params: dict[str, Any], model: str) -> None:
-    stage.forget(f"train@{model}")
+def main(params: Params, key: str) -> None:
     make_deterministic(seed=0)
-    folder = Path("models") / model
-    settings, normalisation = checkpoint.load(folder)
-    clips = Clips.load(SPECTROGRAMS, settings.input, devices()[0])["test"]
-    index = store.read_index(SPECTROGRAMS / "index.csv")
-    test = index[index["split"] == "test"]
-    runs = evaluate_runs(folder, settings, normalisation, clips)
-    actual = clips.labels.cpu().numpy()
-    probabilities = np.mean([run.tracks for run in runs], axis=0)
-    ensemble = probabilities.argmax(axis=1)
-    matrices = np.array([metrics.confusion(actual, run.labels, len(settings.classes)) for run in runs])
+    folder = Path("models") / key
+    settings, front_end = checkpoint.load(folder)
+    if settings.key != key:
+        raise InputError(f"{folder}: expected the model {key}, found {settings.key}: `dvc repro` trains it")
+    store = open_store(params.models[key].representation)
+    check_current(store, params)
+    checkpoint.check_store(folder, settings, store.description)
 
-    results = {"dataset": params["dataset"], "representation": settings.input["representation"], "n_test": len(test)}
-    results |= summarise(matrices, runs, actual, clips.even_segments()[0].cpu().numpy())
-    results["ensemble_accuracy"] = float((ensemble == actual).mean())
-    results |= svm_accuracy(runs, actual)
-    results["parameters"] = sum(weights.numel() for weights in settings.build().parameters())
-    files.write_json(Path(f"metrics/{model}.json"), results)
-    write_csv(f"plots/predictions/{model}.csv", predictions(test, settings, runs, ensemble))
-    write_csv(f"plots/genres/{model}.csv", by_genre(matrices, settings.classes, index))
-    segments = np.mean([run.segments for run in runs], axis=0)
-    shown = examples(clips, test["track_id"].to_numpy(), probabilities, segments, settings)
-    figure = plotting.votes(
-        shown, settings.classes, centres(settings.input), plotting.colours(params["models"])[model],
-        f"{model}: how the segments of a clip vote (the darker, the surer)",
-    )  # fmt: skip
-    plotting.save(figure, Path(f"plots/votes/{model}.svg"))
-    print(f"{model}: accuracy {results['accuracy']:.3f} on {len(test)} test tracks, F1 {results['f1']:.3f}")
+    device = devices()[0]
+    clips = Clips.load(store, settings.train.segment_frames, device)
+    found = predict_all(folder, settings, build.move(front_end, device), clips, store.index["track_id"].to_numpy())
+    predictions.write(Path(f"data/predictions/{key}.npz"), found)
+    results = metrics.summarise(found, store.index)
+    files.write_json(Path(f"metrics/{key}.json"), results)
+    print(f"{key}: accuracy {results['accuracy']:.3f} on {results['n_test']} test tracks, F1 {results['f1']:.3f}")
 
 
-def evaluate_runs(folder: Path, settings: checkpoint.Settings, normalisation: Normalisation, clips: Clips) -> list[Run]:
-    device = clips.labels.device
-    runs = []
-    for seed in settings.seeds:
-        network, svm = checkpoint.load_run(folder, settings, seed)
-        prediction = predict(network.to(device), clips, normalisation.to(device))
-        svm_labels = svm.predict(prediction.track_features().numpy()) if svm else None
-        runs.append(Run(prediction.probabilities.numpy(), prediction.track_probabilities().numpy(), svm_labels))
-    return runs
-
-
-def summarise(matrices: np.ndarray, runs: list[Run], actual: np.ndarray, tracks: np.ndarray) -> dict[str, float]:
-    """Means over the runs of single networks, from their confusion matrices (runs, classes, classes).
+def predict_all(
+    folder: Path, settings: checkpoint.Settings, front_end: FrontEnd, clips: dict[str, Clips], track_ids: np.ndarray
+) -> Predictions:
+    """Predictions of every run for the validation and test tracks.
 
     Args:
-        tracks: whose each segment is (segments,).
+        track_ids: of all tracks of the store (tracks,).
     """
-    scores = metrics.scores(matrices)
-    summary = {name: float(scores[name].mean()) for name in metrics.METRICS}
-    summary["accuracy_std"] = metrics.deviation(scores["accuracy"])
-    right = [(run.segments.argmax(axis=1) == actual[tracks]).mean() for run in runs]
-    return summary | {"segment_accuracy": float(np.mean(right))}
-
-
-def svm_accuracy(runs: list[Run], actual: np.ndarray) -> dict[str, float]:
-    accuracies = [(run.svm_labels == actual).mean() for run in runs if run.svm_labels is not None]
-    return {"svm_accuracy": float(np.mean(accuracies))} if accuracies else {}
-
-
-def by_genre(matrices: np.ndarray, classes: list[str], index: pd.DataFrame) -> pd.DataFrame:
-    """A line a genre, largest first: means over the runs, so that the columns' means are the macro metrics."""
-    table = pd.DataFrame({"genre": classes})
-    for name, values in metrics.by_class(matrices).items():
-        table[name] = values.mean(axis=0)
-    for split in ("training", "test"):
-        counts = index["genre"][index["split"] == split].value_counts()
-        table[f"n_{split}"] = counts.reindex(classes, fill_value=0).to_numpy()
-    return table.sort_values(["n_training", "genre"], ascending=[False, True])
-
-
-def predictions(
-    test: pd.DataFrame, settings: checkpoint.Settings, runs: list[Run], ensemble: np.ndarray
-) -> pd.DataFrame:
-    """A line a track: its genre, what the ensemble says, and what each run (and its SVM head) says."""
-    classes = np.array(settings.classes)
-    table = test[["track_id", "artist_id"]].assign(actual=test["genre"], predicted=classes[ensemble])
-    for seed, run in zip(settings.seeds, runs, strict=True):
-        table[f"seed{seed}"] = classes[run.labels]
-        if run.svm_labels is not None:
-            table[f"svm{seed}"] = classes[run.svm_labels]
-    return table
-
-
-def examples(
-    clips: Clips, names: np.ndarray, probabilities: np.ndarray, segments: np.ndarray, settings: checkpoint.Settings
-) -> list[plotting.Votes]:
-    """The ensemble's surest hit, its closest call and its surest mistake, as far as there are such.
-
-    Args:
-        names: of the tracks (tracks,).
-        probabilities: of the tracks (tracks, classes).
-        segments: of their segments (segments, classes).
-    """
-    actual = clips.labels.cpu().numpy()
-    right, sureness = probabilities.argmax(axis=1) == actual, probabilities.max(axis=1)
-    lead = sureness - np.sort(probabilities)[:, -2:-1].sum(axis=1)
-    chosen = {
-        "Surest hit": np.where(right, sureness, 0).argmax() if right.any() else None,
-        "Closest call": lead.argmin(),
-        "Surest mistake": np.where(right, 0, sureness).argmax() if not right.all() else None,
+    seeds = settings.seeds
+    runs = [checkpoint.load_run(folder, settings, seed) for seed in seeds]
+    networks = [network.to(clips["test"].labels.device) for network, _ in runs]
+    heads = [head for _, head in runs if head]
+    validation, test = (
+        predict_split(networks, heads, front_end, clips[name], track_ids) for name in predictions.SPLITS
+    )
+    facts = {
+        "network": settings.network,
+        "representation": settings.store.representation,
+        "front_end": settings.front_end,
+        "segment_frames": settings.train.segment_frames,
+        "parameters": sum(weights.numel() for weights in networks[0].parameters()),
     }
+    assert test.probabilities is not None
+    ensemble = np.mean(test.probabilities, axis=0)
+    frequencies, examples = np.array(settings.store.frequencies), choose_examples(clips["test"], ensemble)
+    dataset, classes = settings.store.dataset, list(settings.store.classes)
+    return Predictions(dataset, classes, seeds, validation, test, facts, frequencies, examples)
+
+
+def predict_split(
+    networks: list[torch.nn.Module],
+    heads: list[checkpoint.LinearSVM],
+    front_end: FrontEnd,
+    clips: Clips,
+    track_ids: np.ndarray,
+) -> SplitPredictions:
+    """Predictions of every network for some clips; `heads` has an SVM head of each network, or none."""
+    found = [predict(network, clips, front_end) for network in networks]
+    probabilities = np.array([prediction.track_probabilities().numpy() for prediction in found])
+    features = [prediction.track_features().numpy() for prediction in found]
     tracks, starts = (part.cpu().numpy() for part in clips.even_segments())
-    frame = settings.input["hop"] / settings.input["sample_rate"]  # seconds
-    shown = []
-    for kind, track in chosen.items():
-        if track is not None:
-            genres = [plotting.label(settings.classes[k]) for k in (actual[track], probabilities[track].argmax())]
-            length = int(clips.lengths[track])
-            shown.append(
-                plotting.Votes(
-                    f"{kind}: {genres[0]} {names[track]}, named {genres[1]} with {100 * sureness[track]:.0f} %",
-                    clips.levels[clips.rows[track].to(clips.levels.device), :length].cpu().numpy(),
-                    starts[tracks == track] * frame,
-                    segments[tracks == track],
-                    length * frame,
-                )
-            )
-    return shown
+    return SplitPredictions(
+        tracks=track_ids[clips.rows.cpu().numpy()],
+        labels=probabilities.argmax(axis=2),
+        probabilities=probabilities,
+        segment_probabilities=np.array([prediction.probabilities.numpy() for prediction in found]),
+        segment_tracks=tracks,
+        segment_starts=starts * clips.description.hop / clips.description.sample_rate,
+        svm_head_labels=np.array([head.predict(x) for head, x in zip(heads, features, strict=True)]) if heads else None,
+    )
 
 
-def write_csv(path: str, table: pd.DataFrame) -> None:
-    files.write_text(Path(path), table.round(6).to_csv(index=False, lineterminator="\n"))
+def choose_examples(clips: Clips, probabilities: np.ndarray) -> list[Example]:
+    """The surest hit, the closest call and the surest mistake, where there are any.
+
+    Args:
+        probabilities: of the ensemble (tracks, classes).
+    """
+    right = probabilities.argmax(axis=1) == clips.labels.cpu().numpy()
+    sureness = probabilities.max(axis=1)
+    lead = sureness - np.sort(probabilities)[:, -2:-1].sum(axis=1)
+
+    chosen = {}
+    if right.any():
+        chosen["Surest hit"] = np.where(right, sureness, 0).argmax()
+    chosen["Closest call"] = lead.argmin()
+    if not right.all():
+        chosen["Surest mistake"] = np.where(right, 0, sureness).argmax()
+    return [make_example(kind, int(track), clips) for kind, track in chosen.items()]
+
+
+def make_example(kind: str, track: int, clips: Clips) -> Example:
+    length, row = int(clips.lengths[track]), clips.rows[track].to(clips.levels.device)
+    picture = predictions.thumbnail(clips.levels[row, :length].cpu().numpy())
+    return Example(kind, track, picture, length * clips.description.hop / clips.description.sample_rate)
 
 
 if __name__ == "__main__":
-    stage.run_for_model("evaluate", main)
+    stage.run_for_system("evaluate", "models", main)

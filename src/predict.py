@@ -2,11 +2,9 @@
 
     python src/predict.py FILE… [--json] [--plot FOLDER] [--model FOLDER]
 
-A line a file, as soon as it is known; with --json an object a line. A file that cannot be read is a line on the
-standard error, and the exit code is then 1. --plot draws each file's votes over time.
+Prints a line a file, as soon as it is known; with --json, a JSON object a line. An unreadable file is a line on the
+standard error, and the exit code is then 1. --plot draws the votes of each file's segments over time.
 """
-
-import stage  # noqa: F401 – Ctrl-C ends it without a word
 
 import argparse
 import json
@@ -18,14 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from fma_genre import InputError, params, plotting, printable
-from fma_genre.audio import UnreadableClipError
-from fma_genre.device import make_deterministic
-from fma_genre.ensemble import Ensemble, Heard
+from fma_genre.common import params
+from fma_genre.common.errors import InputError, printable
+from fma_genre.features.audio import UnreadableClipError
+from fma_genre.learning.device import make_deterministic
+from fma_genre.prediction import Ensemble, FilePrediction
+from fma_genre.results import style
+from fma_genre.results.votes import Clip, votes
 
 ROOT = Path(__file__).parents[1]
 PROMOTED = ROOT / "models/promoted"
-TOP = 3
+TOP = 3  # genres printed
 
 
 def main() -> int:
@@ -33,56 +34,56 @@ def main() -> int:
     make_deterministic(seed=0)
     try:
         ensemble = Ensemble(arguments.model)
-        parameters = params.load(ROOT / "params.yaml")
-        if arguments.model == PROMOTED and params.is_synthetic(parameters):
-            print("predict: the model has learnt from the synthetic demo and knows nothing of music", file=sys.stderr)
+        colours = style.colours(params.load(ROOT / "params.yaml").models) if arguments.plot else {}
     except InputError as error:
         sys.exit(f"predict: {error}")
+    if ensemble.settings.store.synthetic:
+        print("predict: the model was trained on the synthetic demo and knows nothing of music", file=sys.stderr)
+
     names = [printable(str(path)) for path in arguments.files]
-    widths = (max(map(len, names)), max(len(printable(genre)) for genre in ensemble.settings.classes))
-    pictures = pictures_of(arguments.plot, arguments.files)
+    widths = (max(map(len, names)), max(len(printable(genre)) for genre in ensemble.classes))
     failed = 0
-    for name, path, picture in zip(names, arguments.files, pictures, strict=True):
+    for name, path, figure in zip(names, arguments.files, figure_paths(arguments.plot, arguments.files), strict=True):
         try:
-            heard = ensemble.hear(path)
+            prediction = ensemble.predict_file(path)
         except (RuntimeError, MemoryError) as error:  # a model may ask for more memory than there is
             reason = str(error).partition("\n")[0] or "not enough memory"
-            failed = complain(f"{name}: cannot be judged by {arguments.model}: {reason[:200]}")
+            failed = print_error(f"{name}: {arguments.model} cannot predict it: {reason[:200]}")
             continue
         except (UnreadableClipError, OSError) as error:
             found = error.strerror if isinstance(error, OSError) else error
-            failed = complain(f"{name}: expected audio, found: {found}")
+            failed = print_error(f"{name}: expected audio, found: {found}")
             continue
-        genres = likeliest(heard, ensemble.settings.classes)
-        print(as_json(path, heard, genres) if arguments.json else as_row(name, genres, *widths), flush=True)
-        if picture:
-            colour = plotting.colours(parameters["models"]).get(ensemble.settings.model, plotting.GREY)
-            title = f"{printable(path.name)}: {plotting.label(next(iter(genres)))}"
+
+        genres = likeliest(prediction, ensemble.classes)
+        print(as_json(path, prediction, genres) if arguments.json else as_row(name, genres, *widths), flush=True)
+        if figure:
+            colour = colours.get(ensemble.settings.key, style.GREY)
             try:
-                draw(heard, ensemble, title, colour, picture)
+                style.save(draw(prediction, ensemble, path, colour), figure)
             except OSError as error:
-                failed = complain(f"{name}: no picture in {printable(str(arguments.plot))}: {error.strerror}")
+                failed = print_error(f"{name}: no figure in {printable(str(arguments.plot))}: {error.strerror}")
     return failed
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The genre of audio files, by the promoted model.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio: MP3, WAV, FLAC, Ogg, …")
-    parser.add_argument("--json", action="store_true", help="an object a line, for programs")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw each file's votes over time there, as SVG")
     parser.add_argument("--model", type=Path, default=PROMOTED, metavar="FOLDER", help="such as models/cnn")
     return parser.parse_args()
 
 
-def complain(message: str) -> int:
-    """Says what is wrong with one file, and gives the exit code of that."""
+def print_error(message: str) -> int:
+    """Print an error for one file; return the exit code."""
     print(f"predict: {message}", file=sys.stderr)
     return 1
 
 
-def likeliest(heard: Heard, classes: list[str]) -> dict[str, float]:
+def likeliest(prediction: FilePrediction, classes: tuple[str, ...]) -> dict[str, float]:
     """The three likeliest genres and their probabilities, means over the file's segments."""
-    means = heard.probabilities.mean(axis=0)
+    means = prediction.probabilities.mean(axis=0)
     return {classes[place]: float(means[place]) for place in np.argsort(-means, kind="stable")[:TOP]}
 
 
@@ -91,33 +92,33 @@ def as_row(name: str, genres: dict[str, float], name_width: int, genre_width: in
     return "   ".join([f"{name:<{name_width}}", *cells])
 
 
-def as_json(path: Path, heard: Heard, genres: dict[str, float]) -> str:
+def as_json(path: Path, prediction: FilePrediction, genres: dict[str, float]) -> str:
     shares = {genre: round(share, 6) for genre, share in genres.items()}
-    return json.dumps({"file": str(path), "seconds": round(heard.seconds, 3), "genres": shares})
+    return json.dumps({"file": str(path), "seconds": round(prediction.seconds, 3), "genres": shares})
 
 
-def pictures_of(folder: Path | None, files: list[Path]) -> Iterator[Path | None]:
-    """For each file one of its name, numbered where that is taken by another."""
+def figure_paths(folder: Path | None, files: list[Path]) -> Iterator[Path | None]:
+    """A path for each file's figure, with its name, and a number where another file has that name."""
     taken: set[Path] = set()
     for path in files:
         if not folder:
             yield None
             continue
         names = (folder / f"{path.name}{f'-{number}' if number else ''}.svg" for number in count())
-        picture = next(name for name in names if name not in taken)
-        taken.add(picture)
-        yield picture
+        figure = next(name for name in names if name not in taken)
+        taken.add(figure)
+        yield figure
 
 
-def draw(heard: Heard, ensemble: Ensemble, title: str, colour: str, path: Path) -> None:
-    votes = plotting.Votes(title, heard.picture, heard.starts, heard.probabilities, heard.seconds)
-    figure = plotting.votes(
-        [votes], ensemble.settings.classes, ensemble.frequencies, colour,
-        f"How the segments vote (the darker, the surer), by {ensemble.settings.model}",
-    )  # fmt: skip
-    plotting.save(figure, path)
+def draw(prediction: FilePrediction, ensemble: Ensemble, path: Path, colour: str) -> style.Figure:
+    genre = next(iter(likeliest(prediction, ensemble.classes)))
+    title = f"{printable(path.name)}: {style.label(genre)}"
+    clip = Clip(title, prediction.picture, prediction.starts, prediction.probabilities, prediction.seconds)
+    caption = f"Votes of the segments (the darker, the surer), by {ensemble.settings.key}"
+    return votes([clip], ensemble.classes, ensemble.frequencies, colour, caption)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
     sys.exit(main())

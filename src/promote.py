@@ -1,21 +1,18 @@
 """Stage promote: the model that this branch ships, into models/promoted and metrics/promoted.json."""
 
-import stage
-
 import shutil
 from pathlib import Path
-from typing import Any
 
-from fma_genre import files
+from fma_genre.common import files, stage
+from fma_genre.common.params import Params
 
 
-def main(params: dict[str, Any]) -> None:
-    model = params["model"]
-    with files.whole(Path("models/promoted")) as folder:
-        shutil.copytree(Path("models") / model, folder)
-    with files.whole(Path("metrics/promoted.json")) as metrics:
-        shutil.copyfile(Path("metrics") / f"{model}.json", metrics)
-    print(f"{model} is the promoted model")
+def main(params: Params) -> None:
+    with files.atomic(Path("models/promoted")) as folder:
+        shutil.copytree(Path("models") / params.model, folder)
+    with files.atomic(Path("metrics/promoted.json")) as metrics:
+        shutil.copyfile(Path("metrics") / f"{params.model}.json", metrics)
+    print(f"{params.model} is the promoted model")
 
 
 if __name__ == "__main__":

@@ -1,32 +1,35 @@
-"""The results as one page, pictures first: page.html, which any browser opens without network.
+"""Show the results as one page, figures first: page.html, which any browser opens without network.
 
 python src/show.py
 """
 
 import sys
 from pathlib import Path
-from typing import Any
 
-from fma_genre import InputError, files, params
-from fma_genre.page import page
+from fma_genre.common import files, params
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Params
+from fma_genre.results.figures import titles
+from fma_genre.results.page import page
 
-PAGE = Path("page.html")
-PICTURES = {
-    "Accuracy on the test tracks": "comparison/accuracy",
-    "Genres": "comparison/genres",
-    "What is taken for what": "comparison/confusion",
-    "Where the models disagree": "comparison/disagreement",
-    "Learning curves": "comparison/curves",
-}
+PAGE, FIGURES, REPORT = Path("page.html"), Path("plots/comparison"), Path("report.md")
 
 
-def main(parameters: dict[str, Any]) -> None:
-    paths = PICTURES | {f"{model} over time": f"votes/{model}" for model in parameters["models"]}
-    pictures = {name: Path(f"plots/{path}.svg").read_bytes() for name, path in paths.items()}
-    report = Path("report.md").read_text(encoding="utf-8")
+def main(parameters: Params) -> None:
+    report = REPORT.read_text(encoding="utf-8")
     title, _, text = report.partition("\n")
-    files.write_text(PAGE, page(title.removeprefix("# "), pictures, text))
+    files.write_text(PAGE, page(title.removeprefix("# "), read_figures(parameters), text))
     print(f"{PAGE.resolve().as_uri()}: open it in a browser")
+
+
+def read_figures(parameters: Params) -> dict[str, bytes]:
+    """Every SVG of plots/comparison by its title, in the order of the titles; one without a title goes by its name."""
+    known = titles(parameters.models)
+    order = list(known)
+    paths = sorted(FIGURES.glob("*.svg"), key=lambda path: order.index(path.stem) if path.stem in known else len(order))
+    if not paths:
+        raise FileNotFoundError(2, "No such file", f"{FIGURES}/*.svg")
+    return {known.get(path.stem, path.stem): path.read_bytes() for path in paths}
 
 
 if __name__ == "__main__":

@@ -1,77 +1,73 @@
-"""Stage spectrograms: the clips' mel and STFT spectrograms, their index, and how many clips are used."""
-
-import stage
+"""Stage spectrograms: spectrograms of every readable clip, and the index of all tracks."""
 
 import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fma_genre import InputError, archives, files, store, tracks, zips
-from fma_genre.extraction import REPRESENTATIONS, extract, members
-from fma_genre.params import data_set
+from fma_genre import store
+from fma_genre.archives import tracks, zips
+from fma_genre.archives.receipt import Archive, Receipt, check_current, open_archive, read_receipt
+from fma_genre.archives.tracks import TRACKS
+from fma_genre.common import files, stage
+from fma_genre.common.errors import InputError, printable
+from fma_genre.common.params import Params, Spectrograms
+from fma_genre.features.extraction import array_path, extract, members
+from fma_genre.features.representations import REPRESENTATIONS, describe
 
-FOLDER = Path("data/spectrograms")
-CONTENT = ("sample_rate", "seconds", "hop", "floor_db", "mel", "stft")  # the settings that the arrays depend on
 
-
-def main(params: dict[str, Any]) -> None:
-    table = pd.read_csv("data/tracks.csv", keep_default_na=False, dtype={"genre": str})
-    tracks.check_trainable(table, "data/tracks.csv")
-    archive = archives.of_data_set(params["dataset"], data_set(params), "audio", stage.ROOT)
-    archives.check_receipt(archive, Path("data/raw/archives.json"), "audio")
+def main(params: Params) -> None:
+    table = tracks.read_tracks()
+    tracks.check_trainable(table, str(TRACKS))
     track_ids = table["track_id"].tolist()
+    receipt = read_receipt()
+    check_current(receipt, params.dataset, params.data_set)
+    archive = open_archive(receipt, "audio")
     clips = find_clips(archive, track_ids)
-    settings = params["spectrograms"]
-    with stage.work("spectrograms", [archive.sha1, track_ids, {key: settings[key] for key in CONTENT}]) as work:
-        outcomes = extract(archive.path, clips, settings, work)
-        table["row"] = range(len(table))
-        table["frames"] = outcomes["frames"]
-        report_unreadable(table, outcomes)
-        index = table[table["frames"] > 0]
-        tracks.check_trainable(index, f"{archive.name}, clips that can be read")
-        for name in REPRESENTATIONS:
-            files.link(work / f"{name}.npy", FOLDER / f"{name}.npy")
-        store.write_index(FOLDER / "index.csv", index)
-        summary = summarise(table, outcomes, settings["segment_frames"])
-        files.write_json(Path("metrics/dataset.json"), {"dataset": params["dataset"], **summary})
+
+    with stage.scratch("spectrograms", [archive.sha1, track_ids, asdict(params.spectrograms)]) as folder:
+        outcomes = extract(archive.path, clips, params.spectrograms, folder)
+        index = make_index(table, outcomes)
+        print_left_out(index)
+        tracks.check_trainable(store.used(index), f"{archive.name}, clips that can be read")
+        write_outputs(index, receipt, params.spectrograms, folder)
 
 
-def find_clips(archive: archives.Archive, track_ids: list[int]) -> list[zipfile.ZipInfo]:
-    """The archive's member of each track; raises InputError if one is not there."""
+def find_clips(archive: Archive, track_ids: Sequence[int]) -> list[zipfile.ZipInfo]:
+    """The archive's member of each track; raises InputError if one is missing."""
     with zips.open_zip(archive.path) as audio:
         available = members(audio)
     absent = [track for track in track_ids if track not in available]
     if absent:
         raise InputError(
-            f"{archive.name}: expected a clip of each of the {len(track_ids)} tracks in data/tracks.csv,"
+            f"{archive.name}: expected a clip of each of the {len(track_ids)} tracks in {TRACKS},"
             f" found no clip of {len(absent)}, the first of track {absent[0]}"
         )
     return [available[track] for track in track_ids]
 
 
-def report_unreadable(table: pd.DataFrame, outcomes: np.ndarray) -> None:
-    for track, reason in zip(table["track_id"], outcomes["unreadable"], strict=True):
-        if reason:
-            print(f"track {track} left out: {reason.decode()}")
+def make_index(table: pd.DataFrame, outcomes: np.ndarray) -> pd.DataFrame:
+    """The tracks with what became of their clips, a row each (see fma_genre.store)."""
+    reasons = [reason.decode() for reason in outcomes["unreadable"]]
+    return table.assign(frames=outcomes["frames"], cut=outcomes["cut"], left_out=reasons)
 
 
-def summarise(table: pd.DataFrame, outcomes: np.ndarray, segment_frames: int) -> dict[str, Any]:
-    """By split: tracks used, of these the ones padded or cut, and tracks left out as unreadable."""
-    used = table["frames"] > 0
-    kinds = {
-        "used": used,
-        "padded": used & (table["frames"] < segment_frames),
-        "cut": pd.Series(outcomes["cut"]),
-        "unreadable": ~used,
-    }
-    counts = {
-        kind: {split: int((which & (table["split"] == split)).sum()) for split in tracks.SPLITS}
-        for kind, which in kinds.items()
-    }
-    return {"genres": int(table["genre"][used].nunique()), **counts}
+def print_left_out(index: pd.DataFrame) -> None:
+    for row in index[index["left_out"] != ""].itertuples():
+        print(f"track {row.track_id} left out: {printable(str(row.left_out))}")
+
+
+def write_outputs(index: pd.DataFrame, receipt: Receipt, params: Spectrograms, folder: Path) -> None:
+    """Write a store for each representation whose array is in `folder`, then the index, which completes them."""
+    for name in REPRESENTATIONS:
+        description = describe(name, params, receipt.dataset, receipt.synthetic, store.classes(index))
+        with files.atomic(store.DATA / name) as part:
+            files.link(array_path(folder, name), part / store.LEVELS)
+            store.write_description(part / store.DESCRIPTION, description)
+    store.write_index(store.DATA / store.INDEX, index)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,25 @@
-"""Stage split: the subset's tracks with genre, artist and official split, into data/tracks.csv."""
+"""Stage split: select the subset's tracks with artist, genre and official split; write them to data/tracks.csv."""
 
-import stage
-
-from pathlib import Path
-from typing import Any
-
-from fma_genre import archives, files, tracks, zips
-from fma_genre.params import data_set
+from fma_genre.archives import tracks, zips
+from fma_genre.archives.receipt import check_current, open_archive, read_receipt
+from fma_genre.common import stage
+from fma_genre.common.params import Params
 
 
-def main(params: dict[str, Any]) -> None:
-    entry = data_set(params)
-    archive = archives.of_data_set(params["dataset"], entry, "metadata", stage.ROOT)
-    archives.check_receipt(archive, Path("data/raw/archives.json"), "metadata")
+def main(params: Params) -> None:
+    receipt = read_receipt()
+    check_current(receipt, params.dataset, params.data_set)
+    archive = open_archive(receipt, "metadata")
+    label = f"{archive.name} of data set {receipt.dataset}"
+
     with zips.open_zip(archive.path) as metadata:
-        table = tracks.read(zips.read_member(metadata, "tracks.csv"), f"{archive.name}: tracks.csv")
-    selected = tracks.select(table, entry["subset"], archive.name, entry.get("expect"))
-    files.write_text(Path("data/tracks.csv"), selected.to_csv(lineterminator="\n"))
+        content = zips.read_member(metadata, "tracks.csv")
+    table = tracks.read(content, f"{label}: tracks.csv")
+    selected = tracks.select(table, params.data_set.subset, label, params.data_set.expect)
+    tracks.write_tracks(selected)
+
     counts = ", ".join(f"{(selected['split'] == split).sum()} {split}" for split in tracks.SPLITS)
-    print(f"{len(selected)} tracks of {selected['genre'].nunique()} genres: {counts}")
+    print(f"{receipt.dataset}: {len(selected)} tracks of {selected['genre'].nunique()} genres: {counts}")
 
 
 if __name__ == "__main__":

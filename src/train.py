@@ -1,129 +1,126 @@
-"""Stage train: a model's runs, one a seed, into models/<model>; their learning curve into plots/training."""
+"""Stage train: the runs of a model, one network a seed, into models/<key>; the learning curve into plots/training."""
 
-import stage
-
-import functools
-import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from filelock import FileLock
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, delayed
 from torch import nn
 
-from fma_genre import InputError, checkpoint, files, params, svm
-from fma_genre.device import devices, make_deterministic
-from fma_genre.inference import predict
-from fma_genre.segments import Clips, Normalisation
-from fma_genre.training import Epoch, Settings, train
-from fma_genre.workers import share
-
-SPECTROGRAMS = Path("data/spectrograms")
+from fma_genre.common import files, stage
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Candidates, Params
+from fma_genre.common.workers import run_in_workers, worker_count
+from fma_genre.learning import build, checkpoint, svm_head
+from fma_genre.learning.build import FrontEnd
+from fma_genre.learning.clips import Clips
+from fma_genre.learning.device import devices, make_deterministic
+from fma_genre.learning.inference import predict
+from fma_genre.learning.training import Epoch, train
+from fma_genre.store import Store, check_current, open_store
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the runs of a model have in common."""
+    """Everything that the runs of a model share."""
 
-    description: checkpoint.Settings
-    settings: Settings
-    candidates: list[float]  # for C of the SVM head; none without one
-    work: Path  # where unfinished work is kept
+    settings: checkpoint.Settings
+    store: Store
+    svm_head: Candidates | None
+    scratch: Path  # for unfinished work
     folder: Path  # where the model is put together
 
-    def run(self, seed: int, device: torch.device) -> Normalisation:
-        """Trains and saves one network, and its SVM head."""
-        make_deterministic(seed)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # else what names no device would open the first one too
-        clips = Clips.load(SPECTROGRAMS, self.description.input, device)
-        training, validation = clips["training"], clips["validation"]
-        normalisation = training.normalisation(self.settings.coefficients)
-        network = self.description.build().to(device)
-        state, note = self.work / f"seed{seed}.safetensors", functools.partial(self.note, seed)
-        position = self.description.seeds.index(seed)
-        try:
-            history = train(network, training, validation, normalisation, self.settings, state, note, position)
-        except torch.OutOfMemoryError as error:
-            advice = "lower train.batch_size, or raise train.batches"
-            raise InputError(f"seed {seed}: out of memory on {device}: {advice}") from error
-        note(history)  # a training that had ended before has no epoch to report
-        head = fit_svm(network, training, validation, normalisation, self.candidates) if self.candidates else None
-        checkpoint.save_run(self.folder, seed, network, head)
-        accuracy = f"validation accuracy {history[-1].validation_accuracy:.3f} after {len(history)} epochs"
-        print(f"{self.description.model}, seed {seed}: {accuracy}", flush=True)
-        return normalisation.to(torch.device("cpu"))
 
-    def run_all(self, seeds: list[int], device: torch.device) -> Normalisation:
-        *_, normalisation = (self.run(seed, device) for seed in seeds)
-        return normalisation
-
-    def note(self, seed: int, history: list[Epoch]) -> None:
-        """Writes the learning curve as it is now: it can be looked at while the runs go on."""
-        with FileLock(self.work / "curve.lock"):
-            files.write_text(self.work / f"seed{seed}.json", json.dumps([asdict(epoch) for epoch in history]))
-            runs = [json.loads(path.read_text()) for path in sorted(self.work.glob("seed*.json"))]
-            files.write_text(Path(f"plots/training/{self.description.model}.csv"), learning_curve(runs))
-
-
-def main(parameters: dict[str, Any], model: str) -> None:
-    stage.forget("spectrograms")
-    settings = Settings(**params.training_settings(parameters, model))
-    section = parameters["models"][model]
-    representation = params.representation(parameters, section["representation"])
-    training = Clips.load(SPECTROGRAMS, representation, torch.device("cpu"))["training"]
-    description = checkpoint.Settings(
-        model=model,
-        architecture=params.architecture(parameters, model),
-        classes=training.classes,
-        input=representation,
-        training=asdict(settings),
-        seeds=[settings.seed + run for run in range(settings.runs)],
+def main(params: Params, key: str) -> None:
+    model = params.models[key]
+    network_arguments, front_end_arguments = build.read_arguments(model, f"models.{key}")
+    store = open_store(model.representation)
+    check_current(store, params)
+    settings = checkpoint.Settings(
+        key, model.network, network_arguments, model.front_end, front_end_arguments, model.train, store.description
     )
-    description.build()  # what the network refuses is said before the work, not after
-    places = devices()
-    # A run a GPU; on CPUs, a run a core: networks of this size gain more from that than from threads.
-    jobs = min(settings.runs, cpu_count() if places[0].type == "cpu" else len(places))
-    inputs = [vars(description), identity(SPECTROGRAMS / f"{section['representation']}.npy"), places[0].type]
-    with stage.work(f"train@{model}", inputs) as work, files.whole(Path("models") / model) as folder:
+    checkpoint.check_size(settings)  # what the network refuses is an error before any work
+
+    inputs = [asdict(settings), store.identity, devices()[0].type]
+    with stage.scratch(f"train@{key}", inputs) as scratch, files.atomic(Path("models") / key) as folder:
         folder.mkdir()
-        job = Job(description, settings, section.get("svm", []), work, folder)
-        shares = (description.seeds[first::jobs] for first in range(jobs))
-        tasks = (delayed(job.run_all)(seeds, place) for seeds, place in zip(shares, itertools.cycle(places)))
-        parallel = Parallel(n_jobs=jobs, return_as="generator")
-        normalisations = list(share(parallel, tasks, lambda: "the next run goes on after each run's last epoch"))
-        checkpoint.save(folder, description, normalisations[0])  # the same for all
+        train_all(Job(settings, store, model.svm_head, scratch, folder))
 
 
-def identity(spectrograms: Path) -> list[object]:
-    """Tells spectrograms from others without reading them all; a copy of the same may count as another."""
-    status = spectrograms.stat()
-    return [status.st_size, status.st_mtime_ns, spectrograms.with_name("index.csv").read_text(encoding="utf-8")]
+def train_all(job: Job) -> None:
+    """Train all runs: one at a time on each GPU, or one a core, which helps small networks more than threads do."""
+    seeds, places = job.settings.seeds, devices()
+    count = min(len(seeds), len(places) if places[0].type == "cuda" else worker_count())
+    tasks = (delayed(train_some)(job, seeds[first::count], places[first % len(places)]) for first in range(count))
+    parallel = Parallel(n_jobs=count, return_as="generator")
+    for _ in run_in_workers(parallel, tasks, lambda: "the next run resumes after each run's last epoch"):
+        pass
 
 
-def fit_svm(
-    network: nn.Module, training: Clips, validation: Clips, normalisation: Normalisation, candidates: list[float]
-) -> svm.LinearSVM:
-    """The SVM head on the network's features of whole tracks."""
-    features, validation_features = (
-        predict(network, clips, normalisation).track_features().numpy() for clips in (training, validation)
-    )
-    labels, validation_labels = (clips.labels.cpu().numpy() for clips in (training, validation))
-    return svm.fit((features, labels), (validation_features, validation_labels), candidates)
+def train_some(job: Job, seeds: list[int], device: torch.device) -> None:
+    for seed in seeds:
+        try:
+            train_one(job, seed, device)
+        except torch.OutOfMemoryError as error:
+            hint = "lower train.batch_size, or raise train.batches"
+            raise InputError(f"seed {seed}: out of memory on {device}: {hint}") from error
+
+
+def train_one(job: Job, seed: int, device: torch.device) -> None:
+    """Train and save one network, and its SVM head."""
+    make_deterministic(seed)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else code that names no device would open the first GPU too
+    settings = job.settings
+    clips = Clips.load(job.store, settings.train.segment_frames, device)
+    training, validation = clips["training"], clips["validation"]
+    front_end = build.fit_front_end(settings.front_end, settings.front_end_arguments, training)
+    network = settings.build().to(device)
+
+    state = job.scratch / f"seed{seed}.pt"
+    watch = partial(record, job, seed)
+    position = settings.seeds.index(seed)
+    history = train(network, training, validation, front_end, settings.train, state, watch, position)
+
+    watch(history)  # a training that had finished before has no epoch to report
+    head = fit_svm_head(network, training, validation, front_end, job.svm_head) if job.svm_head else None
+    checkpoint.save_run(job.folder, seed, network, head)
+    checkpoint.save(job.folder, settings, build.move(front_end, torch.device("cpu")))  # the same for all runs
+    accuracy = f"validation accuracy {history[-1].validation_accuracy:.3f} after {len(history)} epochs"
+    print(f"{settings.key}, seed {seed}: {accuracy}", flush=True)
+
+
+def record(job: Job, seed: int, history: list[Epoch]) -> None:
+    """Write the learning curve so far: it can be watched while the runs go on."""
+    with FileLock(job.scratch / "curve.lock"):
+        files.write_text(job.scratch / f"seed{seed}.json", json.dumps([asdict(epoch) for epoch in history]))
+        runs = [json.loads(path.read_text()) for path in sorted(job.scratch.glob("seed*.json"))]
+        files.write_text(Path(f"plots/training/{job.settings.key}.csv"), learning_curve(runs))
 
 
 def learning_curve(runs: Iterable[list[dict[str, float]]]) -> str:
-    """A line an epoch: mean over the runs that are so far, and the standard deviation of the accuracy."""
+    """A row an epoch: the mean over the runs so far, and the standard deviation of the validation accuracy."""
     epochs = pd.concat(map(pd.DataFrame, runs)).groupby("epoch")
     curve = epochs.mean()
     curve["validation_accuracy_std"] = epochs["validation_accuracy"].std().fillna(0)
     return curve.round(6).to_csv(lineterminator="\n")
 
 
+def fit_svm_head(
+    network: nn.Module, training: Clips, validation: Clips, front_end: FrontEnd, candidates: Candidates
+) -> svm_head.LinearSVM:
+    """The SVM head on the network's features of whole tracks."""
+    samples, checks = (
+        (predict(network, clips, front_end).track_features().numpy(), clips.labels.cpu().numpy())
+        for clips in (training, validation)
+    )
+    return svm_head.fit(samples, checks, candidates)
+
+
 if __name__ == "__main__":
-    stage.run_for_model("train", main)
+    stage.run_for_system("train", "models", main)

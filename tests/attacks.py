@@ -1,4 +1,4 @@
-"""What attacks on the pipeline have in common: their number, and stages by the dozen, each in a process of its own."""
+"""Shared by attacks on the pipeline: their number, and a nursery that runs stages, each attack in its own process."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from project import ROOT
 
 ALL = os.environ.get("ATTACK") == "all"  # as `make attack` sets it; else a short part
 at_length = pytest.mark.skipif(not ALL, reason="takes minutes: `make attack` runs it")
-SECONDS = 60  # a stage on a tiny archive takes less than one; who takes this long hangs
+SECONDS = 60  # a stage on a tiny archive takes less than one; one that takes this long hangs
 MEMORY = 1 << 29  # bytes more than the interpreter and its packages
 STAGES = ("download", "split", "spectrograms")
 
@@ -26,8 +26,9 @@ STAGES = ("download", "split", "spectrograms")
 NURSERY = f"""
 import json, os, resource, runpy, signal, sys, time, traceback
 sys.path.insert(0, {str(ROOT / "src")!r})
-import download, librosa.filters, spectrograms, split, stage
-import rapidgzip, soundfile, soxr
+import download, spectrograms, split
+import librosa.filters, rapidgzip, soundfile, soxr
+from fma_genre.common import stage
 def child(job):
     os.setsid()
     os.chdir(job["folder"])
@@ -83,15 +84,15 @@ class Nursery:
         assert process.stdout.readline() == "ready\n"
 
     def run(self, folder: Path, audio: bytes, metadata: bytes, memory: int = MEMORY) -> Outcome:
-        """Downloads, splits and extracts a data set of these two archives, in a checkout of its own."""
+        """Download, split and extract a data set of these two archives, in a checkout of its own."""
         folder.mkdir()
-        parts = {}
-        for part, content in (("audio", audio), ("metadata", metadata)):
-            (folder / f"{part}.zip").write_bytes(content)
-            parts[part] = {"url": f"{part}.zip", "sha1": hashlib.sha1(content).hexdigest()}
+        entry: dict[str, Any] = {"subset": "medium"}
+        for role, content in (("audio", audio), ("metadata", metadata)):
+            (folder / f"{role}.zip").write_bytes(content)
+            entry[role] = {"url": f"{role}.zip", "sha1": hashlib.sha1(content).hexdigest()}
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["dataset"], params["datasets"]["tiny"] = "tiny", parts | {"subset": "medium"}
-        params["spectrograms"] |= {"workers": 1, "seconds": 5}
+        params["dataset"], params["datasets"]["tiny"] = "tiny", entry
+        params["spectrograms"]["seconds"] = 5
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         assert self.process.stdin
         assert self.process.stdout
@@ -103,7 +104,8 @@ class Nursery:
 
 @contextmanager
 def nursery() -> Iterator[Nursery]:
-    environment: Mapping[str, Any] = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
+    environment: Mapping[str, Any] = kept | {"FMA_WORKERS": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     command = [sys.executable, "-c", NURSERY]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
         yield Nursery(process)

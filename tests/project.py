@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 SYNTHESIS = {"seed": 1, "seconds": 6, "training": 2, "validation": 1, "test": 2}
+RESULTS = ("metrics", "plots", "dvc.lock")  # of the working tree; the miniature makes its own
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Project:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_"))}
         author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        return kept | author | {"PATH": path, "FMA_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
+        single = {"FMA_WORKERS": "1", "OMP_NUM_THREADS": "1"}  # to start others takes longer than their work
+        return kept | author | single | {"PATH": path, "FMA_HOME": str(self.home)}
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(command, cwd=self.path, env=self.environment, capture_output=True, text=True, check=False)
@@ -42,7 +44,7 @@ class Project:
         path = self.path / "params.yaml"
         params = yaml.safe_load(path.read_text())
         change(params)
-        path.write_text(yaml.safe_dump(params, sort_keys=False))
+        path.write_text(dump(params))
 
     def clone(self, path: Path) -> "Project":
         """A fresh clone: no data, no models, no cache."""
@@ -53,6 +55,17 @@ class Project:
         """With data, models and cache."""
         shutil.copytree(self.path, path, symlinks=True)
         return Project(path, self.home)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write values out wherever they occur: anchors are refused in params.yaml."""
+        return True
+
+
+def dump(params: dict[str, Any]) -> str:
+    """The parameters as a params.yaml."""
+    return yaml.dump(params, Dumper=_Dumper, sort_keys=False)
 
 
 def stages_run(output: str) -> set[str]:
@@ -66,7 +79,7 @@ def create(path: Path, home: Path) -> Project:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     for name in filter(None, listed.stdout.split("\0")):
-        if name.split("/")[0] not in ("tests", "metrics", "plots", "dvc.lock") and (ROOT / name).is_file():
+        if name.split("/")[0] not in ("tests", *RESULTS) and (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
     project = Project(path, home)
@@ -80,10 +93,11 @@ def create(path: Path, home: Path) -> Project:
 def shrink(params: dict[str, Any]) -> None:
     params["datasets"]["demo"]["synthesis"] = SYNTHESIS
     params["datasets"]["other"] = params["datasets"]["demo"] | {"synthesis": SYNTHESIS | {"seed": 2}}
-    params["spectrograms"]["workers"] = 1  # one process each: to start others takes longer than their work
-    params["models"]["cnn"] |= {"channels": [32, 32, 32, 32, 32], "dense": 32}
-    del params["models"]["cnn"]["svm"]
-    params["models"]["birnn"] |= {"embedding": 8, "hidden": 8, "epochs": 2}
     params["train"] |= {"runs": 1, "epochs": 2, "crops": 1, "batch_size": 8, "lr": 0.004, "mixup": 0, "pitch": 0}
-    params["models"]["cnn"] |= {"dropout": 0.1, "epochs": 4, "crops": 10}  # it learns something, the other does not
     params["compare"]["resamples"] = 100
+
+    cnn, birnn = params["models"]["cnn"], params["models"]["birnn"]
+    cnn |= {"channels": [32, 32, 32, 32, 32], "dense": 32, "dropout": 0.1}
+    cnn |= {"epochs": 4, "crops": 10}  # it learns something, the other does not
+    del cnn["svm_head"]
+    birnn |= {"embedding": 8, "hidden": 8, "epochs": 2}

@@ -1,5 +1,6 @@
 """Archives: a download survives whatever a server does to it, and nothing unverified is ever used."""
 
+import dataclasses
 import gzip
 import hashlib
 import multiprocessing
@@ -8,12 +9,12 @@ import random
 import re
 import shutil
 import socket
-import sys
 import tempfile
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from fma_genre import InputError, archives
-from fma_genre.archives import Archive, obtain, obtain_demo
+import split
+from fma_genre.archives import receipt
+from fma_genre.archives.receipt import RECEIPT, Archive, Receipt, open_archive, read_receipt, write_receipt
+from fma_genre.common import params, schema
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Source, Synthesis
+from fma_genre.fetch import demo, http, sources, synthesis
+from fma_genre.fetch.sources import fetch, fetch_archive, fetch_demo
+from project import ROOT
 
 CONTENT = random.Random(0).randbytes(1 << 22)
 OTHER = random.Random(1).randbytes(1 << 22)
@@ -117,23 +126,31 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without DVC_ROOT, and with a FMA_HOME that `get` may change: both are restored after a test."""
+    monkeypatch.setenv("FMA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "BACKOFF", 0.001)
-    monkeypatch.setattr(archives, "TIMEOUT", (1.0, 0.3))
-    monkeypatch.setattr(archives, "CHUNK", 1 << 14)
+    monkeypatch.setattr(http, "BACKOFF", 0.001)
+    monkeypatch.setattr(http, "TIMEOUT", (1.0, 0.3))
+    monkeypatch.setattr(http, "CHUNK", 1 << 14)
 
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read through."""
     names: list[str] = []
-    original = archives._hash
+    original = receipt.hash_file
 
     def noted(path: Path) -> Any:
         names.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(archives, "_hash", noted)
+    for module in (receipt, sources, http):
+        monkeypatch.setattr(module, "hash_file", noted)
     return names
 
 
@@ -154,8 +171,10 @@ def unprivileged() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def get(home: Path, url: str | Path, content: bytes = CONTENT, root: Path = Path("/nowhere")) -> Archive:
-    return obtain("datasets.mine.audio", {"url": str(url), "sha1": sha1(content)}, root, home)
+def get(home: Path, url: str | Path, content: bytes = CONTENT) -> Archive:
+    """Fetch into `home`, which stays FMA_HOME."""
+    os.environ["FMA_HOME"] = str(home)
+    return fetch_archive("datasets.mine.audio", Source(str(url), sha1(content)))
 
 
 def refused(home: Path, url: str | Path, content: bytes = CONTENT) -> str:
@@ -176,7 +195,8 @@ def left(home: Path) -> set[str]:
 
 def test_a_download_is_kept_and_not_repeated(server: Server, tmp_path: Path) -> None:
     first, again = get(tmp_path, server.url()), get(tmp_path, server.url())
-    assert first == again == Archive(tmp_path / sha1(CONTENT) / "fma.zip", "fma.zip", len(CONTENT), sha1(CONTENT))
+    assert first == again == Archive("fma.zip", len(CONTENT), sha1(CONTENT))
+    assert first.path == tmp_path / sha1(CONTENT) / "fma.zip"
     assert first.path.read_bytes() == CONTENT
     assert len(server.asked) == 1
     assert left(tmp_path) == {"fma.zip", "fma.zip.json"}
@@ -326,7 +346,7 @@ def test_retry_after_is_respected_within_bounds(
     asks = ["7", "99999999", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"]
     server.script = [Answer(status=503, headers={"Retry-After": wait}) for wait in asks]
     get(tmp_path, server.url())
-    assert waits[:2] == [7, archives.LONGEST_WAIT]
+    assert waits[:2] == [7, http.LONGEST_WAIT]
     assert waits[2:] == [0.004, 0.008], "what is no number of seconds leaves it at the backoff"
 
 
@@ -481,6 +501,7 @@ def local(tmp_path: Path) -> Path:
 
 def test_a_local_file_is_linked_not_copied(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for url in (
         "~/my data/fma.zip",
         str(local),
@@ -490,7 +511,7 @@ def test_a_local_file_is_linked_not_copied(local: Path, tmp_path: Path, monkeypa
         f"FILE://localhost{local}",
     ):
         home = tmp_path / "home"
-        archive = get(home, url, root=tmp_path)
+        archive = get(home, url)
         assert archive.path.is_symlink()
         assert archive.path.samefile(local)
         assert (archive.name, archive.size) == ("fma.zip", len(CONTENT))
@@ -590,12 +611,48 @@ def test_a_home_that_is_a_file(tmp_path: Path, local: Path) -> None:
 
 
 def test_home_comes_from_the_environment(local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = {"url": str(local), "sha1": sha1(CONTENT).upper()}
+    source = Source(str(local), sha1(CONTENT).upper())
     monkeypatch.setenv("FMA_HOME", str(tmp_path / "mine"))
-    assert obtain("x", source, tmp_path).path == tmp_path / "mine" / sha1(CONTENT) / "fma.zip"
+    assert fetch_archive("x", source).path == tmp_path / "mine" / sha1(CONTENT) / "fma.zip"
     monkeypatch.setenv("FMA_HOME", "")
-    monkeypatch.setattr(archives, "user_cache_path", lambda name: tmp_path / name)
-    assert obtain("x", source, tmp_path).path.is_relative_to(tmp_path / "fma-genre")
+    monkeypatch.setattr(receipt, "user_cache_path", lambda name: tmp_path / name)
+    assert fetch_archive("x", source).path.is_relative_to(tmp_path / "fma-genre")
+
+
+@pytest.mark.parametrize(
+    ("setting", "root", "expected"),
+    [
+        ("~/fma", None, "user/fma"),
+        ("~/fma", "checkout", "user/fma"),
+        ("kept/fma", None, "temporary/kept/fma"),
+        ("kept/fma", "checkout", "checkout/kept/fma"),
+        ("../fma", "checkout", "checkout/../fma"),
+    ],
+)
+def test_home_is_resolved_as_paths_in_the_parameters_are(
+    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, root: str | None, expected: str
+) -> None:
+    """`dvc exp run --temp` runs in a temporary folder; DVC_ROOT is then the user's own checkout."""
+    for folder in ("user", "checkout", "temporary"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "temporary")
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    if root:
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path / root))
+    archive = get(Path(setting), local)
+    assert archive.path == tmp_path / expected / sha1(CONTENT) / "fma.zip"
+    assert archive.path.samefile(local)
+    assert not (tmp_path / "temporary" / "~").exists()
+    monkeypatch.chdir(tmp_path)
+    assert (root is None and setting != "~/fma") != archive.path.exists(), "it depends on no other folder"
+
+
+def test_a_path_below_the_home_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"^~no-such-user/a\.zip: expected ~ to be a user's home"):
+        fetch_archive("x", Source("~no-such-user/a.zip", sha1(b"")))
+    monkeypatch.setenv("FMA_HOME", "~no-such-user/fma")
+    with pytest.raises(InputError, match=r"^~no-such-user/fma: expected ~ to be a user's home"):
+        receipt.home()
 
 
 # --- parameters -------------------------------------------------------------------------------------------
@@ -612,24 +669,150 @@ def test_home_comes_from_the_environment(local: Path, tmp_path: Path, monkeypatc
             "http:///a.zip",
         ),
         *("http://h/", "http://h/..", "http://h/%2E%2E", "http://h/a%0Ab.zip", "http://[h/a.zip"),
-        *("", "a\nb.zip", None, 7),
+        *("", "a\nb.zip", "http://h/a\nb.zip", "http://h\x1b[2J/b.zip"),
     ],
 )
-def test_urls_of_other_kinds_are_refused(tmp_path: Path, url: object) -> None:
+def test_urls_of_other_kinds_are_refused(url: str) -> None:
     with pytest.raises(InputError, match=r"^x\.url: expected https://, http://, file:// or a path") as info:
-        obtain("x", {"url": url, "sha1": sha1(b"")}, tmp_path, tmp_path / "home")
+        fetch_archive("x", Source(url, sha1(b"")))
     assert repr(url) in str(info.value)
     assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize("value", [None, "", "abc", "g" * 40, "0" * 41, "0" * 40 + "\n", 10**39])
-def test_sha1_must_be_given(tmp_path: Path, value: object) -> None:
-    source = {"url": "a.zip", "sha1": value} if value is not None else {"url": "a.zip"}
-    with pytest.raises(InputError, match=r"^x\.sha1: expected 40 hexadecimal digits in quotes, found "):
-        obtain("x", source, tmp_path, tmp_path / "home")
+def test_sha1_must_be_given(value: object) -> None:
+    """In the parameters; the demo alone has none."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["datasets"]["small"]["audio"]["sha1"] = value
+    with pytest.raises(
+        InputError, match=r"^datasets\.small\.audio\.sha1: expected 40 hexadecimal digits in quotes, found "
+    ):
+        params.check(values)
+    del values["datasets"]["small"]["audio"]["sha1"]
+    with pytest.raises(InputError, match=r"^datasets\.small\.audio\.sha1: expected 40 .* found none$"):
+        params.check(values)
+
+
+@pytest.mark.parametrize("url", [None, "", 7])
+def test_a_url_is_a_text(url: object) -> None:
+    with pytest.raises(InputError, match=r"^x\.url: expected a text, found "):
+        schema.read(Source, {"url": url, "sha1": "0" * 40}, "x")
+
+
+# --- the receipt, and archives opened by it ---------------------------------------------------------------
+
+
+@pytest.fixture
+def received(local: Path, tmp_path: Path) -> Receipt:
+    """A data set whose archives are in FMA_HOME."""
+    archive = get(tmp_path / "home", local)
+    return Receipt("mine", False, archive, archive)
+
+
+def test_a_receipt_is_read_as_it_was_written(received: Receipt, tmp_path: Path) -> None:
+    path, again = tmp_path / "archives.json", tmp_path / "again.json"
+    write_receipt(path, received)
+    assert read_receipt(path) == received
+    write_receipt(again, read_receipt(path))
+    assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "7", "{}", '{"metadata": 1, "audio": 2}', '{"metadata": {"name": "x"}}'])
+def test_a_damaged_receipt_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "archives.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))}: expected the receipt") as info:
+        read_receipt(path)
+    assert "\n" not in str(info.value)
+
+
+def test_an_archive_is_opened_without_being_fetched_or_hashed(received: Receipt, hashed: list[str]) -> None:
+    archive = open_archive(received, "audio")
+    assert archive == received.audio
+    assert archive.path.read_bytes() == CONTENT
+    assert not hashed
+
+
+def test_an_archive_that_was_touched_is_hashed_once(received: Receipt, local: Path, hashed: list[str]) -> None:
+    os.utime(local, ns=(1, 1))
+    for _ in range(3):
+        assert open_archive(received, "metadata").path.samefile(local)
+    assert hashed == ["fma.zip"]
+
+
+def test_an_archive_that_was_touched_is_opened_in_a_home_that_may_only_be_read() -> None:
+    with unprivileged() as folder:
+        local = folder / "fma.zip"
+        local.write_bytes(CONTENT)
+        archive = get(folder / "home", local)
+        os.utime(local, ns=(1, 1))
+        archive.path.parent.chmod(0o500)
+        assert open_archive(Receipt("mine", False, archive, archive), "audio") == archive
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "home"])
+def test_an_archive_that_is_not_there_is_one_line_with_the_command(
+    received: Receipt, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    if damage == "missing":
+        local.unlink()
+    elif damage == "changed":
+        local.write_bytes(OTHER)
+    else:
+        monkeypatch.setenv("FMA_HOME", str(tmp_path / "another"))
+    found = "another file" if damage == "changed" else "none"
+    with pytest.raises(InputError) as info:
+        open_archive(received, "audio")
+    assert str(info.value) == (
+        f"{received.audio.path}: expected the audio of data set mine, found {found}:"
+        " `dvc repro --force --single-item download` brings it back"
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> params.Params:
+    """Parameters of a checkout whose receipt names archives that FMA_HOME does not have."""
+    monkeypatch.chdir(tmp_path)
+    loaded = params.load(ROOT / "params.yaml")
+    entry = loaded.datasets["small"]
+    assert entry.metadata.sha1
+    assert entry.audio.sha1
+    metadata, audio = Archive("m.zip", 1, entry.metadata.sha1), Archive("a.zip", 2, entry.audio.sha1)
+    write_receipt(RECEIPT, Receipt("small", False, metadata, audio))
+    return dataclasses.replace(loaded, dataset="small")
+
+
+def test_split_without_its_archive_names_the_command(small: params.Params, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as info:
+        split.main(small)
+    assert str(info.value).startswith(str(tmp_path / "home"))
+    assert "expected the metadata of data set small, found none: `dvc repro --force --single-item download`" in str(
+        info.value
+    )
+    assert "\n" not in str(info.value)
+    assert not Path("data/tracks.csv").exists()
+    assert not (tmp_path / "home").exists(), "nothing was fetched"
+
+
+def test_split_refuses_the_receipt_of_another_data_set(small: params.Params) -> None:
+    with pytest.raises(InputError, match=r"^data/archives\.json: expected data set medium, found small: run"):
+        split.main(dataclasses.replace(small, dataset="medium"))
+    other = Source("elsewhere.zip", "0" * 40)
+    entry = small.data_set
+    changes = {
+        "m.zip": dataclasses.replace(entry, metadata=other),
+        "a.zip": dataclasses.replace(entry, audio=other),
+    }
+    for name, changed in changes.items():
+        with pytest.raises(InputError, match=rf"^data/archives\.json: expected {name} with sha1 0+ as in params.yaml"):
+            split.main(dataclasses.replace(small, datasets={"small": changed}))
 
 
 # --- the demo ---------------------------------------------------------------------------------------------
+
+
+def settings(seed: int) -> Synthesis:
+    return Synthesis(seed=seed, seconds=2, training=2, validation=1, test=1)
 
 
 @pytest.fixture
@@ -637,46 +820,131 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Stands in for the synthesiser; the seeds that it was asked to build."""
     seeds: list[int] = []
 
-    def build(synthesis: dict[str, int], folder: Path) -> tuple[Path, Path]:
-        seeds.append(synthesis["seed"])
+    def build(synthesis: Synthesis, folder: Path) -> tuple[Path, Path]:
+        seeds.append(synthesis.seed)
+        assert list(folder.iterdir()) == []
         paths = folder / "audio.zip", folder / "metadata.zip"
         for path in paths:
-            path.write_bytes(path.name.encode() * synthesis["seed"])
-        if synthesis["seed"] == 13:
+            path.write_bytes(path.name.encode() * synthesis.seed)
+        if synthesis.seed == 13:
             raise InputError("demo: no luck")
         return paths
 
-    fake = types.ModuleType("fma_genre.demo")
-    fake.__dict__.update(build=build, fingerprint=lambda synthesis: f"{synthesis['seed']:08x}")
-    monkeypatch.setitem(sys.modules, "fma_genre.demo", fake)
-    monkeypatch.setattr("fma_genre.demo", fake, raising=False)
+    monkeypatch.setattr(demo, "build", build)
     return seeds
 
 
+def records(home: Path) -> list[Path]:
+    return list(home.glob("demo/*.json"))
+
+
 def test_the_demo_is_built_once_for_its_settings(tmp_path: Path, built: list[int], hashed: list[str]) -> None:
-    audio, metadata = obtain_demo({"seed": 3}, tmp_path)
+    home = tmp_path / "home"
+    metadata, audio = fetch_demo(settings(3))
     assert (audio.name, metadata.name) == ("audio.zip", "metadata.zip")
-    assert audio.path == tmp_path / "demo" / "00000003" / "audio.zip"
+    assert audio.path == home / audio.sha1 / "audio.zip", "kept like every other archive"
     assert (audio.size, audio.sha1) == (27, sha1(b"audio.zip" * 3))
+    assert audio.path.read_bytes() == b"audio.zip" * 3
     hashed.clear()
-    assert obtain_demo({"seed": 3}, tmp_path) == (audio, metadata)
+    assert fetch_demo(settings(3)) == (metadata, audio)
     assert not hashed
-    obtain_demo({"seed": 4}, tmp_path)
+    fetch_demo(settings(4))
+    fetch_demo(settings(3))
     assert built == [3, 4]
-    assert {path.name for path in tmp_path.glob("demo/*")} >= {"00000003", "00000004"}
-    assert not list(tmp_path.rglob("*.part"))
+    assert len(records(home)) == 2
+    assert not list(home.rglob("*.part"))
 
 
-@pytest.mark.parametrize("name", ["audio.zip", "metadata.zip", "archives.json"])
-def test_a_demo_that_is_not_whole_is_built_again(tmp_path: Path, built: list[int], name: str) -> None:
-    whole = obtain_demo({"seed": 3}, tmp_path)
-    (tmp_path / "demo" / "00000003" / name).write_bytes(b"spoiled")
-    assert obtain_demo({"seed": 3}, tmp_path) == whole
-    assert whole[0].path.read_bytes() == b"audio.zip" * 3
+def spoil(path: Path) -> None:
+    path.write_bytes(b"spoiled")
+
+
+@pytest.mark.parametrize("damage", [spoil, Path.unlink], ids=["spoiled", "removed"])
+@pytest.mark.parametrize("which", ["audio", "metadata", "record"])
+def test_a_demo_that_is_not_whole_is_built_again(
+    tmp_path: Path, built: list[int], which: str, damage: Callable[[Path], None]
+) -> None:
+    metadata, audio = fetch_demo(settings(3))
+    (record,) = records(tmp_path / "home")
+    damage({"audio": audio.path, "metadata": metadata.path, "record": record}[which])
+    for _ in range(2):
+        assert fetch_demo(settings(3)) == (metadata, audio)
+    assert audio.path.read_bytes() == b"audio.zip" * 3
+    assert metadata.path.read_bytes() == b"metadata.zip" * 3
     assert built == [3, 3]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"metadata": {}, "audio": {}}', '{"metadata": 1, "audio": 2}'])
+def test_a_record_that_is_no_record_is_made_anew(tmp_path: Path, built: list[int], content: str) -> None:
+    whole = fetch_demo(settings(3))
+    (record,) = records(tmp_path / "home")
+    good = record.read_bytes()
+    record.write_text(content)
+    assert fetch_demo(settings(3)) == whole
+    assert record.read_bytes() == good
+
+
+def test_a_demo_in_a_home_that_may_only_be_read_is_served(built: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    with unprivileged() as folder:
+        monkeypatch.setenv("FMA_HOME", str(folder / "home"))
+        archives = fetch_demo(settings(3))
+        for path in [*folder.rglob("*")][::-1]:
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        assert fetch_demo(settings(3)) == archives
+    assert built == [3]
+
+
+def test_two_processes_build_the_demo_once(built: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one waits for the first. Threads stand for processes: each holds a lock of its own."""
+    original, second_waits = demo.build, threading.Event()
+
+    def build(settings: Synthesis, folder: Path) -> tuple[Path, Path]:
+        assert second_waits.wait(20)
+        return original(settings, folder)
+
+    def note(*_: object, **__: object) -> None:
+        second_waits.set()
+
+    monkeypatch.setattr(demo, "build", build)
+    monkeypatch.setattr(sources, "print", note, raising=False)  # "waiting for another process"
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(fetch_demo, [settings(3)] * 2)
+    assert first == second
+    assert built == [3]
 
 
 def test_a_demo_that_fails_leaves_nothing(tmp_path: Path, built: list[int]) -> None:
     with pytest.raises(InputError, match="no luck"):
-        obtain_demo({"seed": 13}, tmp_path)
-    assert [path.name for path in tmp_path.glob("demo/*")] == ["0000000d.lock"]
+        fetch_demo(settings(13))
+    home = tmp_path / "home"
+    assert [path.name for path in home.iterdir()] == ["demo"]
+    assert [path.suffix for path in home.glob("demo/*")] == [".lock"]
+
+
+def test_what_a_killed_build_left_does_not_disturb(tmp_path: Path, built: list[int]) -> None:
+    left_over = tmp_path / "home" / "demo" / f"{demo.fingerprint(settings(3))}.json.part"
+    left_over.mkdir(parents=True)
+    (left_over / "audio.zip").write_bytes(b"half")
+    fetch_demo(settings(3))
+    assert not left_over.exists()
+
+
+def test_a_generator_that_makes_the_same_bytes_gives_the_same_receipt(
+    tmp_path: Path, built: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its edit runs the stage download and no other: the fingerprint is no part of the receipt."""
+    entry = dataclasses.replace(params.load(ROOT / "params.yaml").datasets["demo"], synthesis=settings(3))
+
+    def receipt_of(name: str) -> bytes:
+        write_receipt(tmp_path / name, fetch("demo", entry))
+        return (tmp_path / name).read_bytes()
+
+    before = receipt_of("before.json")
+    assert b'"dataset": "demo"' in before
+    assert b'"synthetic": true' in before
+    edited = tmp_path / "synthesis.py"
+    edited.write_bytes(Path(synthesis.__file__).read_bytes() + b"\n# a comment\n")
+    monkeypatch.setattr(synthesis, "__file__", str(edited))
+    assert receipt_of("after.json") == before
+    assert built == [3, 3], "built anew, since nobody knew that it would be the same"
+    assert len(records(tmp_path / "home")) == 2

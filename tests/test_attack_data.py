@@ -37,6 +37,7 @@ NAMES = [
     "'; touch pwned; $(touch pwned)",
     "carriage\rreturn\r\nand line feed",
 ]
+SYSTEMS = ("cnn", "birnn", "svm")
 MOVES_THE_CURSOR = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
 
 
@@ -72,14 +73,17 @@ def test_bad_numbers(hostile: tuple[Project, str]) -> None:
     project, output = hostile
     assert not re.search(r"Traceback|Warning|\bnan\b", output), output
     metrics = {path.stem: json.loads(path.read_text()) for path in (project.path / "metrics").glob("*.json")}
-    assert len(metrics) == 6
+    assert set(metrics) == {"cnn", "birnn", "svm", "comparison", "promoted"}
     assert all(math.isfinite(number) for number in numbers(metrics))
-    assert metrics["dataset"]["unreadable"] == {"training": 0, "validation": 0, "test": 0}
-    assert metrics["cnn"]["n_test"] == len(CLIPS)
-    for model in ("cnn", "birnn", "baseline"):
-        predictions = pd.read_csv(project.path / f"plots/predictions/{model}.csv")
-        assert len(predictions) == len(CLIPS)
-        assert set(predictions["actual"]) == {re.sub(r"[\r\n]+", " ", name) for name in NAMES}
+    assert {metrics[system]["n_test"] for system in SYSTEMS} == {len(CLIPS)}
+    index = pd.read_csv(project.path / "data/index.csv", keep_default_na=False)
+    assert len(index) == 3 * len(CLIPS)
+    assert set(index["left_out"]) == {""}
+    predictions = pd.read_csv(project.path / "plots/predictions.csv")
+    assert len(predictions) == len(CLIPS)
+    for column in ("actual", *SYSTEMS):
+        assert set(predictions[column]) <= {re.sub(r"[\r\n]+", " ", name) for name in NAMES}
+    assert predictions["actual"].nunique() == len(NAMES)
     for curve in (project.path / "plots/training").glob("*.csv"):
         assert np.isfinite(pd.read_csv(curve).select_dtypes("number")).all(axis=None)
 

@@ -1,4 +1,4 @@
-"""Decoding: sample for sample what librosa loads, for every rate and channel count; one line for what is no audio."""
+"""Decoding: the samples that librosa loads, for every rate and channel count; one line for a file without audio."""
 
 import functools
 import io
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fma_genre import audio
+from fma_genre.features import audio
 from real import REAL, needs_real
 
 RATE = 22050

@@ -1,28 +1,30 @@
 """Augmentation: what is shifted and mixed, and by how much; without it, crops as they are."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import librosa
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fma_genre.augmentation import augment
-from fma_genre.frequencies import centres
-from fma_genre.segments import Clips, Normalisation
+from fma_genre.front_ends.cepstral import FrontEnd
+from fma_genre.learning.augmentation import augment
+from fma_genre.learning.clips import Clips
+from stores import make_clips
 
 BINS, SEGMENT = 96, 16
-STFT = {"sample_rate": 22050, "n_fft": 2 * BINS}
-MEL = {"sample_rate": 22050, "n_fft": 2048, "bands": BINS}
-PLAIN = Normalisation(torch.zeros(BINS), torch.eye(BINS), torch.eye(BINS))  # leaves levels as they are
+STFT = librosa.fft_frequencies(sr=22050, n_fft=2 * BINS)[1:]
+MEL = librosa.mel_frequencies(n_mels=BINS + 2, fmin=0, fmax=11025)[1:-1]
+PLAIN = FrontEnd(torch.zeros(BINS), torch.eye(BINS), torch.eye(BINS))  # leaves levels as they are
 
 
-def tones(bins: list[int], representation: dict[str, int] = STFT) -> Clips:
+def tones(bins: list[int], frequencies: np.ndarray = STFT) -> Clips:
     """Clips of one class each, of which only one bin is not 0."""
     levels = torch.zeros(len(bins), SEGMENT, BINS, dtype=torch.uint8)
     levels[torch.arange(len(bins)), :, torch.tensor(bins)] = 200
-    count = torch.arange(len(bins))
-    lengths = torch.full((len(bins),), SEGMENT)
-    frequencies = torch.tensor(centres(representation))
-    return Clips(levels, count, lengths, count, [str(number) for number in bins], SEGMENT, frequencies)
+    return make_clips(levels, SEGMENT, frequencies=frequencies)
 
 
 def augmented(clips: Clips, seed: int = 0, pitch: float = 0, mixup: float = 0) -> tuple[Tensor, Tensor]:
@@ -37,10 +39,10 @@ def test_without_changes_segments_are_crops_and_targets_certain() -> None:
     assert torch.equal(targets, torch.eye(3))
 
 
-@pytest.mark.parametrize("representation", [STFT, MEL], ids=["stft", "mel"])
-def test_pitch_is_shifted_by_up_to_so_many_semitones_up_and_down(representation: dict[str, int]) -> None:
-    """A hump ends in bins whose frequency is another by a factor, as far as bins can tell."""
-    clips = tones([60], representation)
+@pytest.mark.parametrize("frequencies", [STFT, MEL], ids=["stft", "mel"])
+def test_pitch_is_shifted_by_up_to_so_many_semitones_up_and_down(frequencies: np.ndarray) -> None:
+    """A hump ends in bins whose frequency differs by a factor, as far as bins can tell."""
+    clips = tones([60], frequencies)
     clips.levels[:, :, 58:63] = 200
     shifts = []
     for seed in range(200):
@@ -75,9 +77,31 @@ def test_mixtures_have_the_shares_of_their_targets() -> None:
 
 
 def test_shares_are_beta_distributed() -> None:
-    """Of a uniform share (mixup = 1), the larger one of the two is 0.75 in the mean."""
+    """With uniform shares (mixup = 1), the larger one of the two is 0.75 in the mean."""
     clips = tones([5] * 4000)
     _, targets = augment(clips, [torch.arange(4000)], PLAIN, pitch=0, mixup=1)
     own = targets.diagonal()
     assert float(own.mean()) == pytest.approx(0.75, abs=0.01)
     assert float(own.std()) == pytest.approx(0.5 / np.sqrt(12), rel=0.05)
+
+
+@dataclass(frozen=True)
+class Squared:
+    """A front end whose codes are squared levels: mixing levels instead would give other numbers."""
+
+    def encode(self, levels: Tensor) -> Tensor:
+        return levels.float().square()
+
+    def encode_shifted(self, batches: Sequence[Tensor], source_bins: Tensor) -> Tensor:
+        return torch.cat([self.encode(batch)[..., bins] for batch, bins in zip(batches, source_bins, strict=True)])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return codes.sqrt()
+
+
+@pytest.mark.parametrize("pitch", [0, 1e-6], ids=["not shifted", "shifted by next to nothing"])
+def test_codes_are_mixed_and_then_decoded_whatever_the_front_end(pitch: float) -> None:
+    clips = tones([10 * number for number in range(9)])
+    torch.manual_seed(0)
+    segments, targets = augment(clips, [torch.arange(9)], Squared(), pitch=pitch, mixup=1)
+    np.testing.assert_allclose(segments[:, 0, ::10][:, :9].square() / 200**2, targets, atol=1e-6)

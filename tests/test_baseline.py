@@ -1,10 +1,12 @@
-"""The baseline: its features beside librosa's of the audio, its statistics by hand, and its place beside the models."""
+"""Baselines: features compared with librosa's of the audio, statistics by hand, the machine, the stage and its row."""
 
 import importlib
 import io
 import json
 import math
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +20,50 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from fma_genre import InputError, baseline, params, store
-from fma_genre.baseline import Settings, fit, frame_features, statistics
-from fma_genre.spectrogram import dequantise, mel_filters, quantise, spectrogram
-from project import Project
+from fma_genre import store
+from fma_genre.baselines import low_level, rbf_svm
+from fma_genre.baselines.low_level import frame_features, statistics
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Params, load
+from fma_genre.features.levels import quantised_levels
+from fma_genre.features.mel import Mel
+from fma_genre.features.representations import describe
+from fma_genre.features.stft import Stft
+from fma_genre.results import predictions
+from fma_genre.store import dequantise
+from project import ROOT, Project
 from real import REAL, needs_real
+from stores import make_index, write_store
 
-SETTINGS = Settings(sample_rate=22050, n_fft=1024, floor_db=100, mfcc=20)
-HOP, MEL = 512, {"n_fft": 2048, "bands": 128}
+RATE, HOP, FLOOR = 22050, 512, 100.0  # Hz, samples, dB
+MEL, STFT = Mel(RATE, HOP, FLOOR, 2048, 128), Stft(RATE, HOP, FLOOR, 1024)
 
 
 # Features of frames. ----------------------------------------------------------------------------------------------
 
 
-def stored(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mel and STFT levels in dB, (frames, bins) each, after 8 bits."""
-    filters = mel_filters(SETTINGS.sample_rate, **MEL)
-    mel = spectrogram(samples, HOP, SETTINGS.floor_db, MEL["n_fft"], filters)
-    stft = spectrogram(samples, HOP, SETTINGS.floor_db, SETTINGS.n_fft)
-    first, second = (dequantise(quantise(one, SETTINGS.floor_db), SETTINGS.floor_db) for one in (mel, stft))
-    return first, second
+def features_of(samples: np.ndarray) -> np.ndarray:
+    """Features (features, frames) of mel and STFT levels that were stored in 8 bits."""
+    mel, stft = (dequantise(quantised_levels(kind.power(samples), FLOOR), FLOOR) for kind in (MEL, STFT))
+    return frame_features(mel, stft, STFT.frequencies(), sample_rate=RATE, mfccs=20)
 
 
 def of_librosa(samples: np.ndarray) -> np.ndarray:
-    """Features (features, frames) of the same levels by librosa alone, and not in 8 bits."""
-    rate, floor = SETTINGS.sample_rate, SETTINGS.floor_db
-    power = librosa.feature.melspectrogram(y=samples, sr=rate, hop_length=HOP)
-    mfcc = librosa.feature.mfcc(S=librosa.power_to_db(power, ref=np.max, top_db=floor, amin=1e-20))
-    amplitude = np.abs(librosa.stft(samples, n_fft=SETTINGS.n_fft, hop_length=HOP))
-    amplitude = np.maximum(amplitude, amplitude.max() * 10 ** (-floor / 20))
+    """Features (features, frames) of the same levels by librosa alone, without 8 bits."""
+    power = librosa.feature.melspectrogram(y=samples, sr=RATE, hop_length=HOP)
+    mfcc = librosa.feature.mfcc(S=librosa.power_to_db(power, ref=np.max, top_db=FLOOR, amin=1e-20))
+    amplitude = np.abs(librosa.stft(samples, n_fft=1024, hop_length=HOP))
+    amplitude = np.maximum(amplitude, amplitude.max() * 10 ** (-FLOOR / 20))
     amplitude[0] = amplitude[1]  # the 0 Hz bin is not stored: here it is no peak or valley of its own
-    contrast = librosa.feature.spectral_contrast(S=amplitude, sr=rate)
+    contrast = librosa.feature.spectral_contrast(S=amplitude, sr=RATE)
     amplitude[0] = 0
-    centroid = librosa.feature.spectral_centroid(S=amplitude, sr=rate)
+    centroid = librosa.feature.spectral_centroid(S=amplitude, sr=RATE)
     return np.concatenate([mfcc, contrast, centroid])
 
 
 def assert_features_are_librosas(samples: np.ndarray) -> None:
-    """Within what half a step of 8 bits, 0.2 dB, makes of each."""
-    found, expected = frame_features(*stored(samples), SETTINGS), of_librosa(samples)
+    """Assert equality within the effect of half a step of 8 bits, 0.2 dB."""
+    found, expected = features_of(samples), of_librosa(samples)
     assert found.shape == expected.shape == (20 + 7 + 1, 1 + len(samples) // HOP)
     np.testing.assert_allclose(found[:20], expected[:20], atol=0.6)  # MFCC, dB
     np.testing.assert_allclose(found[20:27], expected[20:27], atol=0.21)  # contrast, dB
@@ -64,7 +71,7 @@ def assert_features_are_librosas(samples: np.ndarray) -> None:
 
 
 def test_features_are_librosas_of_the_audio() -> None:
-    time = np.arange(3 * SETTINGS.sample_rate) / SETTINGS.sample_rate
+    time = np.arange(3 * RATE) / RATE
     noise = np.random.default_rng(0).normal(size=len(time)) * np.exp(-4 * (time % 0.5))
     assert_features_are_librosas((noise / 10 + librosa.chirp(fmin=100, fmax=8000, duration=3)).astype(np.float32))
 
@@ -75,13 +82,13 @@ def test_features_are_librosas_of_real_clips(file: str) -> None:
     with zipfile.ZipFile(REAL / file) as archive:
         clips = [archive.read(name) for name in archive.namelist() if name.endswith(".mp3")]
     for clip in clips[:: len(clips) // 4]:
-        decoded, _ = librosa.load(io.BytesIO(clip), sr=SETTINGS.sample_rate, duration=3)
+        decoded, _ = librosa.load(io.BytesIO(clip), sr=RATE, duration=3)
         assert_features_are_librosas(decoded)
 
 
 def test_the_centroid_of_a_tone_is_its_frequency_and_its_octave_has_the_contrast() -> None:
-    tone = librosa.tone(3000, sr=SETTINGS.sample_rate, duration=1).astype(np.float32)
-    features = frame_features(*stored(tone), SETTINGS)[:, 4:-4]
+    tone = librosa.tone(3000, sr=RATE, duration=1).astype(np.float32)
+    features = features_of(tone)[:, 4:-4]
     np.testing.assert_allclose(features[27], 3000, rtol=0.01)
     assert (features[20:27].argmax(axis=0) == 4).all()  # up to 200 Hz, 200 to 400, …, 1600 to 3200
 
@@ -92,7 +99,8 @@ def test_the_centroid_of_a_tone_is_its_frequency_and_its_octave_has_the_contrast
 def test_any_rate_and_size_has_features(rate: int, n_fft: int) -> None:
     """librosa refuses octaves of contrast that lie above the Nyquist frequency, and fails on those without a bin."""
     levels = -100 * np.random.default_rng(0).random((3, n_fft // 2), np.float32)
-    found = frame_features(levels, levels, Settings(rate, n_fft, 100, mfcc=5))
+    frequencies = Stft(rate, HOP, FLOOR, n_fft).frequencies()
+    found = frame_features(levels, levels, frequencies, sample_rate=rate, mfccs=5)
     assert np.isfinite(found).all()
     assert 5 + 2 + 1 < len(found) <= 5 + 7 + 1
     assert (found[5:-1] > 0).all(), "every octave has bins to contrast"
@@ -125,7 +133,8 @@ def test_statistics_are_scipys(frames: int) -> None:
 @pytest.mark.filterwarnings("error")
 def test_silence_has_features() -> None:
     levels = [np.full((131, bins), -100, np.float32) for bins in (128, 512)]
-    found = statistics(frame_features(levels[0], levels[1], SETTINGS)).reshape(7, 28)
+    series = frame_features(levels[0], levels[1], STFT.frequencies(), sample_rate=RATE, mfccs=20)
+    found = statistics(series).reshape(7, 28)
     assert np.isfinite(found).all()
     assert not found[1:4].any(), "nothing varies"
 
@@ -140,30 +149,57 @@ def test_a_constant_has_neither_skewness_nor_kurtosis(frames: int) -> None:
 
 # Tracks of a store. -----------------------------------------------------------------------------------------------
 
+GENRES = ["Folk", "Rock"] * 6
+SPLITS = ["training"] * 4 + ["validation"] * 4 + ["test"] * 4
+
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Random levels of five tracks."""
+def params() -> Params:
+    return load(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> Path:
+    """Random levels of twelve tracks, of which one is left out, in the folder where this process stands."""
+    monkeypatch.chdir(tmp_path)
+    index = make_index(GENRES, SPLITS, [9, 4, 1, 9, 2, 9, 0, 9, 9, 9, 9, 9])
     generator = np.random.default_rng(0)
-    for name, bins in (("mel", 128), ("stft", 512)):
-        np.save(tmp_path / f"{name}.npy", generator.integers(0, 256, (5, 9, bins), np.uint8))
-    return tmp_path
+    for name in ("mel", "stft"):
+        description = describe(name, params.spectrograms, "demo", True, ["Folk", "Rock"])
+        levels = generator.integers(0, 256, (12, 9, len(description.frequencies)), np.uint8)
+        write_store(tmp_path / "data", levels, index, description)
+    return tmp_path / "data"
 
 
-def test_a_track_has_the_statistics_of_the_frames_that_its_clip_fills(folder: Path) -> None:
-    index = pd.DataFrame({"row": [3, 0], "frames": [9, 4]})
-    found = baseline.features(folder, index, SETTINGS, jobs=1)
-    assert found.shape == (2, 196)
-    mel = (np.load(folder / "mel.npy")[0, :4] / 255 - 1) * 100
-    coefficients = scipy.fft.dct(mel, norm="ortho")[:, :20]
-    np.testing.assert_allclose(found[1, :20], coefficients.mean(axis=0), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(found[1, -28:-8], coefficients.max(axis=0), rtol=1e-4, atol=1e-4)
+def opened() -> dict[str, store.Store]:
+    return {name: store.open_store(name) for name in low_level.REPRESENTATIONS}
 
 
-def test_the_number_of_threads_changes_nothing(folder: Path) -> None:
-    index = pd.DataFrame({"row": range(5), "frames": [9, 4, 1, 9, 2]})
-    one, two = (baseline.features(folder, index, SETTINGS, jobs) for jobs in (1, 2))
-    np.testing.assert_array_equal(one, two)
+def test_a_track_has_the_statistics_of_the_frames_that_its_clip_fills(data: Path) -> None:
+    found = low_level.features(low_level.Arguments(mfcc=20), opened())
+    assert found.shape == (11, 196), "a row a used track"
+    levels = np.load(data / "mel/levels.npy")
+    for place, row, frames in ((1, 1, 4), (6, 7, 9)):
+        mel = (levels[row, :frames] / 255 - 1) * 100
+        coefficients = scipy.fft.dct(mel, norm="ortho")[:, :20]
+        np.testing.assert_allclose(found[place, :20], coefficients.mean(axis=0), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found[place, -28:-8], coefficients.max(axis=0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("data")
+def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for workers in ("1", "2"):
+        monkeypatch.setenv("FMA_WORKERS", workers)
+        found.append(low_level.features(low_level.Arguments(mfcc=20), opened()))
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.usefixtures("data")
+def test_there_are_at_most_as_many_coefficients_as_bands() -> None:
+    low_level.check(low_level.Arguments(mfcc=128), opened(), "baselines.svm")
+    with pytest.raises(InputError, match=r"^baselines\.svm\.mfcc: expected at most 128, .*, found 129$"):
+        low_level.check(low_level.Arguments(mfcc=129), opened(), "baselines.svm")
 
 
 # The machine. -----------------------------------------------------------------------------------------------------
@@ -180,8 +216,9 @@ def samples(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("seed", range(4))
 def test_c_is_the_smallest_of_the_best_on_validation(seed: int) -> None:
     (features, labels), validation, (others, _) = (samples(3 * seed + part) for part in range(3))
-    candidates = [30, 0.001, 3, 1, 0.3]
-    machine, c = fit((features, labels), validation, candidates)
+    candidates = (30, 0.001, 3, 1, 0.3)
+    machine, facts = rbf_svm.fit(rbf_svm.Arguments(c=candidates), (features, labels), validation)
+    c = facts["c"]
     scaler = StandardScaler().fit(features)  # of training tracks only
     alone = {c: SVC(C=c, kernel="rbf", gamma=1 / 6).fit(scaler.transform(features), labels) for c in candidates}
     right = {c: (alone[c].predict(scaler.transform(validation[0])) == validation[1]).sum() for c in candidates}
@@ -192,50 +229,129 @@ def test_c_is_the_smallest_of_the_best_on_validation(seed: int) -> None:
 def test_of_equals_the_smallest_is_taken() -> None:
     labels = np.repeat([0, 1], 10)
     apart = 100.0 * labels[:, None] + np.arange(20)[:, None] % 10
-    assert fit((apart, labels), (apart, labels), [10, 1, 3])[1] == 1
+    _, facts = rbf_svm.fit(rbf_svm.Arguments(c=(10, 1, 3)), (apart, labels), (apart, labels))
+    assert facts == {"c": 1}
 
 
-# Beside the models. -----------------------------------------------------------------------------------------------
+# The stage. -------------------------------------------------------------------------------------------------------
+
+
+def run(params: Params) -> None:
+    importlib.import_module("baseline").main(params, "svm")
+
+
+@pytest.mark.usefixtures("data")
+def test_it_predicts_validation_and_test_tracks_in_the_order_of_the_index(params: Params) -> None:
+    run(params)
+    found = predictions.read(Path("data/predictions/svm.npz"))
+    assert (found.classes, found.seeds) == (["Folk", "Rock"], [0])
+    assert found.validation.tracks.tolist() == [14, 15, 17]
+    assert found.test.tracks.tolist() == [18, 19, 20, 21]
+    assert found.test.labels.shape == (1, 4)
+    assert set(found.facts) == {"features", "classifier", "c"}
+    assert found.facts["c"] in (1, 3, 10)
+
+
+@pytest.mark.usefixtures("data")
+def test_it_predicts_what_its_parts_predict(params: Params) -> None:
+    run(params)
+    values = low_level.features(low_level.Arguments(mfcc=20), opened())
+    labels = np.array([0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1])  # without track 16
+    training, validation, test = slice(0, 4), slice(4, 7), slice(7, 11)
+    arguments = rbf_svm.Arguments(c=(1, 3, 10))
+    machine, _ = rbf_svm.fit(arguments, (values[training], labels[training]), (values[validation], labels[validation]))
+    found = predictions.read(Path("data/predictions/svm.npz"))
+    np.testing.assert_array_equal(found.test.labels[0], machine.predict(values[test]))
+    np.testing.assert_array_equal(found.validation.labels[0], machine.predict(values[validation]))
+
+
+def change(**arguments: Any) -> Callable[[Params], Params]:
+    """Give the baseline these arguments, or leave one out that is None."""
+
+    def changed(params: Params) -> Params:
+        svm = params.baselines["svm"]
+        given = {key: value for key, value in (dict(svm.arguments) | arguments).items() if value is not None}
+        return replace(params, baselines={"svm": replace(svm, arguments=given)})
+
+    return changed
+
+
+def choose(**names: Any) -> Callable[[Params], Params]:
+    return lambda params: replace(params, baselines={"svm": replace(params.baselines["svm"], **names)})
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (change(mfcc=None), r"baselines\.svm\.mfcc: expected a whole number from 1 to 4096, found none"),
+        (change(c=None), r"baselines\.svm\.c: expected a list"),
+        (change(mfcc=0), r"baselines\.svm\.mfcc: expected a whole number from 1 to 4096, found 0"),
+        (change(mfcc=200), r"baselines\.svm\.mfcc: expected at most 128, the bands of mel, found 200"),
+        (change(c=[1, -3]), r"baselines\.svm\.c\[1\]: expected a number from .*, found -3"),
+        (change(c=[]), r"baselines\.svm\.c: expected a list"),
+        (change(mfccs=20), r"baselines\.svm: expected the keys .*, found 'mfccs'; did you mean mfcc\?"),
+        (choose(features="rbf_svm"), r"baselines\.svm\.features: expected .* a function `features`, found rbf_svm"),
+        (choose(classifier="low_level"), r"baselines\.svm\.classifier: expected .* `fit`, found low_level"),
+        (lambda params: replace(params, dataset="small"), r"store\.json: expected dataset small .*, found demo"),
+    ],
+)
+@pytest.mark.usefixtures("data")
+def test_wrong_arguments_are_refused_in_a_line_before_any_work(
+    params: Params, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Params], Params], message: str
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("work has begun")
+
+    monkeypatch.setattr(low_level, "features", work)
+    with pytest.raises(InputError, match=message) as found:
+        run(edit(params))
+    assert "\n" not in str(found.value)
+    assert not Path("data/predictions").exists()
+
+
+# Among the systems. -----------------------------------------------------------------------------------------------
 
 
 def read_json(project: Project, name: str) -> dict[str, Any]:
     return json.loads((project.path / "metrics" / f"{name}.json").read_text())
 
 
-def predictions(project: Project, system: str) -> pd.DataFrame:
-    return pd.read_csv(project.path / f"plots/predictions/{system}.csv", dtype=str)
+def table_of(project: Project) -> pd.DataFrame:
+    return pd.read_csv(project.path / "plots/predictions.csv", dtype=str, keep_default_na=False)
 
 
 def test_all_systems_have_the_same_test_tracks(finished: Project) -> None:
-    index = store.read_index(finished.path / "data/spectrograms/index.csv")
-    test = index[index["split"] == "test"]
-    for system in ("cnn", "birnn", "baseline"):
-        table = predictions(finished, system)
-        assert table["track_id"].tolist() == test["track_id"].astype(str).tolist()
-        assert table["actual"].tolist() == test["genre"].tolist()
-        assert set(table["predicted"]) <= set(index["genre"])
+    index = store.read_index(finished.path / "data/index.csv")
+    test = index[(index["split"] == "test") & (index["frames"] > 0)]
+    for system in ("cnn", "birnn", "svm"):
+        found = predictions.read(finished.path / f"data/predictions/{system}.npz")
+        np.testing.assert_array_equal(found.test.tracks, test["track_id"])
+    table = table_of(finished)
+    assert table["track_id"].tolist() == test["track_id"].astype(str).tolist()
+    assert table["actual"].tolist() == test["genre"].tolist()
 
 
 def test_metrics_are_those_of_the_predictions_by_the_names_that_models_have(finished: Project) -> None:
-    found, table = read_json(finished, "baseline"), predictions(finished, "baseline")
-    genres = sorted(store.read_index(finished.path / "data/spectrograms/index.csv")["genre"].unique())
+    found, table = read_json(finished, "svm"), table_of(finished)
+    genres = store.classes(store.read_index(finished.path / "data/index.csv"))
     macro = precision_recall_fscore_support(
-        table["actual"], table["predicted"], labels=genres, average="macro", zero_division=0
+        table["actual"], table["svm"], labels=genres, average="macro", zero_division=0
     )[:3]
     assert (found["dataset"], found["n_test"]) == ("demo", len(table))
-    assert found["c"] in params.load(finished.path / "params.yaml")["baseline"]["svm"]
-    scores = {"accuracy": accuracy_score(table["actual"], table["predicted"])}
+    scores = {"accuracy": accuracy_score(table["actual"], table["svm"])}
     scores |= dict(zip(("precision", "recall", "f1"), macro, strict=True))
     assert {name: found[name] for name in scores} == pytest.approx(scores, abs=1e-6)
-    assert set(found) - {"c"} <= set(read_json(finished, "birnn"))
-    assert read_json(finished, "comparison")["baseline"] == {name: found[name] for name in ("accuracy", "f1")}
+    assert set(found) < set(read_json(finished, "birnn"))
+    compared = read_json(finished, "comparison")["svm"]
+    assert {name: compared[name] for name in ("accuracy", "f1")} == {name: found[name] for name in ("accuracy", "f1")}
+    assert compared["c"] in load(finished.path / "params.yaml").baselines["svm"].arguments["c"]
 
 
 def test_report_and_figure_have_its_row(finished: Project) -> None:
-    found, report = read_json(finished, "baseline"), (finished.path / "report.md").read_text()
-    (row,) = (line for line in report.splitlines() if line.startswith("| SVM on MFCC "))
+    found, report = read_json(finished, "svm"), (finished.path / "report.md").read_text()
+    (row,) = (line for line in report.splitlines() if line.startswith("| svm "))
     assert row.split("|")[2].strip() == f"{100 * found['accuracy']:.1f}"
-    assert "<!-- SVM on MFCC -->" in (finished.path / "plots/comparison/accuracy.svg").read_text()
+    assert "<!-- svm -->" in (finished.path / "plots/comparison/accuracy.svg").read_text()
 
 
 @pytest.fixture
@@ -246,22 +362,37 @@ def compared(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return project
 
 
-def test_compare_refuses_a_baseline_of_other_tracks(compared: Project) -> None:
-    path = compared.path / "plots/predictions/baseline.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match=r"baseline\.csv: expected the test tracks of cnn\.csv, found others"):
-        importlib.import_module("compare").main(params.load())
+def edit_predictions(system: str, edit: Callable[[predictions.SplitPredictions], predictions.SplitPredictions]) -> None:
+    path = Path(f"data/predictions/{system}.npz")
+    found = predictions.read(path)
+    path.unlink()  # it may be a read-only link into DVC's cache
+    predictions.write(path, replace(found, test=edit(found.test)))
+
+
+@pytest.mark.usefixtures("compared")
+def test_compare_refuses_a_baseline_of_other_tracks() -> None:
+    edit_predictions("svm", lambda test: replace(test, tracks=test.tracks[:-1], labels=test.labels[:, :-1]))
+    with pytest.raises(InputError, match=r"svm\.npz: expected the \d+ test tracks of .*, found \d+ others"):
+        importlib.import_module("compare").main(load())
 
 
 def test_each_model_is_compared_with_the_baseline(compared: Project) -> None:
-    for system, right in (("cnn", False), ("birnn", True), ("baseline", True)):
-        table = predictions(compared, system)
-        genres = sorted(set(table["actual"]))
-        others = table["actual"].map(dict(zip(genres, [*genres[1:], genres[0]], strict=True)))
-        table["predicted"] = table["actual"] if right else others
-        table.to_csv(compared.path / f"plots/predictions/{system}.csv", index=False)
-    importlib.import_module("compare").main(params.load())
+    index = store.read_index(Path("data/index.csv"))
+    classes = store.classes(index)
+    genres = index.set_index("track_id")["genre"]
+    for system, shift in (("cnn", 1), ("birnn", 0), ("svm", 0)):
+
+        def name(test: predictions.SplitPredictions, shift: int = shift) -> predictions.SplitPredictions:
+            """All tracks right, or all wrong."""
+            actual = pd.Index(classes).get_indexer(pd.Index(genres[test.tracks]))
+            labels = np.tile((actual + shift) % len(classes), (len(test.labels), 1))
+            probabilities = None if test.probabilities is None else np.eye(len(classes), dtype=np.float32)[labels]
+            return replace(test, labels=labels, probabilities=probabilities)
+
+        edit_predictions(system, name)
+    importlib.import_module("compare").main(load())
     report = (compared.path / "report.md").read_text()
-    assert "- SVM on MFCC is better than cnn by 100.0 points of accuracy: cnn − SVM -100.0 [-100.0, -100.0]" in report
-    assert "- SVM on MFCC and birnn are equally accurate, and the data cannot tell them apart" in report
-    assert read_json(compared, "comparison")["baseline"] == {"accuracy": 1, "f1": 1}
+    assert "- svm is better than cnn by 100.0 points of accuracy: cnn − svm -100.0 [-100.0, -100.0]" in report
+    assert "- svm and birnn are equally accurate, and the data cannot tell them apart" in report
+    found = read_json(compared, "comparison")["svm"]
+    assert (found["accuracy"], found["f1"]) == (1, 1)

@@ -1,7 +1,9 @@
 """A model's folder: what is saved predicts the same when it is loaded, and nothing in it is ever unpickled."""
 
+import functools
 import json
 import math
+import operator
 import os
 import pickle
 import re
@@ -16,39 +18,45 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from fma_genre import InputError, checkpoint, inference
-from fma_genre.inference import predict
-from fma_genre.segments import Clips, Normalisation
-from fma_genre.svm import LinearSVM
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Train
+from fma_genre.front_ends.cepstral import FrontEnd
+from fma_genre.learning import checkpoint, inference
+from fma_genre.learning.clips import Clips
+from fma_genre.learning.inference import predict
+from fma_genre.learning.svm_head import LinearSVM
+from stores import describe, make_clips
 
-CLASSES = ["Forró", "Hip-Hop", "Old-Time / Historic"]
-ARCHITECTURES: dict[str, dict[str, Any]] = {
+CLASSES = ("Forró", "Hip-Hop", "Old-Time / Historic")
+NETWORKS: dict[str, dict[str, Any]] = {
     "cnn": {"channels": [4, 6], "pools": [4, 2], "kernel": 4, "dense": 8, "dropout": 0.5},
     "birnn": {"pool": 2, "embedding": 4, "hidden": 4, "dropout": 0.3},
 }
 FRAMES, BINS = 16, 12
-INPUT = {
-    "representation": "mel", "sample_rate": 8000, "seconds": 30, "hop": 128, "floor_db": 100,
-    "segment_frames": FRAMES, "n_fft": 512, "bands": BINS,
-}  # fmt: skip
+TRAIN = Train(
+    seed=6, runs=2, epochs=8, segment_frames=FRAMES, crops=1, batch_size=2, batches=1, lr=1e-5, weight_decay=0,
+    gradient_norm=1, label_smoothing=0, pitch=0, mixup=0,
+)  # fmt: skip
+STORE = describe(
+    np.arange(1.0, BINS + 1), classes=CLASSES, representation="mel", n_fft=512, bands=BINS, sample_rate=8000, hop=128
+)
 
 
 def clips(lengths: list[int]) -> Clips:
     generator = torch.Generator().manual_seed(0)
     levels = torch.randint(0, 256, (len(lengths), max(lengths), BINS), generator=generator, dtype=torch.uint8)
-    rows = torch.arange(len(lengths))
-    frequencies = torch.arange(1.0, BINS + 1)
-    return Clips(levels, rows, torch.tensor(lengths), rows % 3, CLASSES, FRAMES, frequencies)
+    return make_clips(levels, FRAMES, lengths=lengths, labels=[track % 3 for track in range(len(lengths))])
 
 
-def settings(model: str = "cnn", **changed: Any) -> checkpoint.Settings:
+def settings(network: str = "cnn", **changed: Any) -> checkpoint.Settings:
     given: dict[str, Any] = {
-        "model": model,
-        "architecture": ARCHITECTURES[model],
-        "classes": CLASSES,
-        "input": INPUT,
-        "training": {"lr": 1e-5, "epochs": 8},
-        "seeds": [0, 7],
+        "key": "wide",
+        "network": network,
+        "network_arguments": NETWORKS[network],
+        "front_end": "cepstral",
+        "front_end_arguments": {"coefficients": 5},
+        "train": TRAIN,
+        "store": STORE,
     }
     return checkpoint.Settings(**(given | changed))
 
@@ -66,17 +74,17 @@ def head(seed: int) -> LinearSVM:
     return LinearSVM(generator.normal(size=(8, 3)).astype(np.float32), generator.normal(size=3).astype(np.float32))
 
 
-NORMALISATION = Normalisation(torch.rand(BINS) * 100, torch.randn(BINS, 5) / 50, torch.randn(5, BINS))
+FRONT_END = FrontEnd(torch.rand(BINS) * 100, torch.randn(BINS, 5) / 50, torch.randn(5, BINS))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A cnn of two runs, of which the first has an SVM head."""
     description = settings()
-    checkpoint.save(tmp_path / "cnn", description, NORMALISATION)
+    checkpoint.save(tmp_path / "wide", description, FRONT_END)
     for seed in description.seeds:
-        checkpoint.save_run(tmp_path / "cnn", seed, network(description, seed), None if seed else head(seed))
-    return tmp_path / "cnn"
+        checkpoint.save_run(tmp_path / "wide", seed, network(description, seed), head(seed) if seed == 6 else None)
+    return tmp_path / "wide"
 
 
 def load_all(folder: Path) -> list[tuple[nn.Module, LinearSVM | None]]:
@@ -87,20 +95,20 @@ def load_all(folder: Path) -> list[tuple[nn.Module, LinearSVM | None]]:
 # Saved and loaded. ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_what_is_loaded_predicts_the_same_bits(tmp_path: Path, model: str) -> None:
     description = settings(model)
-    checkpoint.save(tmp_path, description, NORMALISATION)
+    checkpoint.save(tmp_path, description, FRONT_END)
     networks = [network(description, seed) for seed in description.seeds]
     for seed, trained in zip(description.seeds, networks, strict=True):
         checkpoint.save_run(tmp_path, seed, trained, None)
-    loaded, normalisation = checkpoint.load(tmp_path)
+    loaded, front_end = checkpoint.load(tmp_path)
     assert loaded == description
     data = clips([16, 40, 9])
     outputs = []
     for trained, (again, svm) in zip(networks, load_all(tmp_path), strict=True):
         assert svm is None
-        before, after = predict(trained, data, NORMALISATION), predict(again, data, normalisation)
+        before, after = predict(trained, data, FRONT_END), predict(again, data, front_end)
         assert torch.equal(before.features, after.features)
         assert torch.equal(before.probabilities, after.probabilities)
         outputs.append(after.probabilities)
@@ -111,25 +119,42 @@ def test_svm_heads_come_back_with_their_runs(folder: Path) -> None:
     (_, first), (_, second) = load_all(folder)
     assert first is not None
     assert second is None
-    np.testing.assert_array_equal(first.weights, head(0).weights)
-    np.testing.assert_array_equal(first.bias, head(0).bias)
+    np.testing.assert_array_equal(first.weights, head(6).weights)
+    np.testing.assert_array_equal(first.bias, head(6).bias)
+
+
+def test_an_svm_head_comes_back_whatever_its_layout_in_memory(folder: Path) -> None:
+    """safetensors writes an array's memory as it lies, and would swap rows and columns."""
+    column_major = replace(head(6), weights=np.asfortranarray(head(6).weights))
+    checkpoint.save_run(folder, 6, network(settings(), 6), column_major)
+    loaded = load_all(folder)[0][1]
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.weights, head(6).weights)
 
 
 def test_folder_holds_safetensors_and_settings_only(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
-        "normalisation.safetensors",
-        "seed0.safetensors",
+        "front_end.safetensors",
+        "seed6.safetensors",
         "seed7.safetensors",
         "settings.json",
-        "svm0.safetensors",
+        "svm_head6.safetensors",
     ]
     written = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    assert written == vars(settings())
+    assert written == {
+        "key": "wide",
+        "network": "cnn",
+        "network_arguments": NETWORKS["cnn"],
+        "front_end": "cepstral",
+        "front_end_arguments": {"coefficients": 5},
+        "train": vars(TRAIN),
+        "store": json.loads(json.dumps(STORE.as_json())),
+    }
 
 
 def test_same_model_same_bytes(folder: Path, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "again", settings(), NORMALISATION)
-    checkpoint.save_run(tmp_path / "again", 0, network(settings(), 0), head(0))
+    checkpoint.save(tmp_path / "again", settings(), FRONT_END)
+    checkpoint.save_run(tmp_path / "again", 6, network(settings(), 6), head(6))
     for path in (tmp_path / "again").iterdir():
         assert path.read_bytes() == (folder / path.name).read_bytes()
 
@@ -148,7 +173,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("save", [pickle.dump, torch.save], ids=["pickle", "torch.save"])
-@pytest.mark.parametrize("name", ["seed0", "svm0", "normalisation"])
+@pytest.mark.parametrize("name", ["seed6", "svm_head6", "front_end"])
 def test_a_pickle_is_refused_and_not_executed(folder: Path, name: str, save: Callable[..., None]) -> None:
     touched = folder / "executed"
     with (folder / f"{name}.safetensors").open("wb") as file:
@@ -160,7 +185,7 @@ def test_a_pickle_is_refused_and_not_executed(folder: Path, name: str, save: Cal
     assert not touched.exists()
 
 
-@pytest.mark.parametrize("name", ["settings.json", "normalisation.safetensors", "seed7.safetensors"])
+@pytest.mark.parametrize("name", ["settings.json", "front_end.safetensors", "seed7.safetensors"])
 @pytest.mark.parametrize("content", [None, b"", b"rubbish", b"{}", bytes(100)])
 def test_a_file_that_is_missing_or_damaged_is_refused(folder: Path, name: str, content: bytes | None) -> None:
     if content is None:
@@ -174,11 +199,16 @@ def test_a_file_that_is_missing_or_damaged_is_refused(folder: Path, name: str, c
 
 
 @pytest.mark.parametrize(
-    "other", [settings("birnn"), settings(classes=["one"]), settings(input=INPUT | {"bands": BINS + 1})]
+    "other",
+    [
+        settings("birnn"),
+        settings(store=replace(STORE, classes=("one", "two"))),
+        settings(store=replace(STORE, frequencies=STORE.frequencies[:-1])),
+    ],
 )
 def test_weights_of_another_network_are_refused_in_one_line(folder: Path, other: checkpoint.Settings) -> None:
-    with pytest.raises(InputError, match=rf"seed0\.safetensors: expected weights of {other.model}, found: ") as error:
-        checkpoint.load_run(folder, other, 0)
+    with pytest.raises(InputError, match=rf"seed6\.safetensors: expected weights of {other.network}, found: ") as error:
+        checkpoint.load_run(folder, other, 6)
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -190,65 +220,98 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"model": "../params"}, r"model: expected names of letters, digits, - and _"),
-        ({"model": "__init__"}, r"models\.__init__: expected a class Model"),
-        ({"model": "transformer"}, r"models\.transformer: expected a network in"),
-        ({"input": INPUT | {"bands": "12"}}, r"input\.bands: expected a whole number"),
-        ({"input": INPUT | {"seconds": 600, "hop": 1, "sample_rate": 192000}}, r"\S+ numbers in the largest layer"),
-        ({"input": INPUT | {"segment_frames": 2**13, "n_fft": 2**16}}, r"5\.37e\+08 numbers in the largest layer"),
+        ({"network": "../params"}, r"network: expected a name of at most 64 letters, digits, - and _, found"),
+        ({"network": "__init__"}, r"src/fma_genre/networks: expected a file __init__\.py, found none"),
+        ({"network": "transformer"}, r"src/fma_genre/networks: expected a file transformer\.py, found none"),
+        ({"front_end": "a.b"}, r"front_end: expected a name of at most 64 letters, digits, - and _, found"),
+        ({"front_end": "__init__"}, r"src/fma_genre/front_ends: expected a file __init__\.py, found none"),
+        ({"front_end": "plain"}, r"src/fma_genre/front_ends: expected a file plain\.py, found none"),
+        ({"key": "x/../y"}, r"key: expected a name of at most 64"),
+        ({"store.bands": "12"}, r"store\.bands: expected a whole number"),
+        ({"store.representation": "../mel"}, r"store\.representation: expected a name"),
+        ({"store.seconds": 1e9}, r"store\.seconds: expected a number from 1 to 600"),
+        ({"store.seconds": math.nan}, r"store\.seconds: expected a number"),
+        ({"store.synthetic": 1}, r"store\.synthetic: expected true or false, found 1"),
+        ({"store.classes": 3}, r"store\.classes: expected a list"),
+        ({"store.classes": []}, r"store\.classes: expected a list of 2 to 10000 values"),
+        ({"store.classes": ["Folk"] * 10_001}, r"store\.classes: expected a list of 2 to 10000 values"),
+        ({"store.classes": ["Folk", 7]}, r"store\.classes\[1\]: expected a text, found 7"),
+        ({"store.frequencies": []}, r"store\.frequencies: expected a list of 1 to 65536 values"),
+        ({"store.frequencies": [1.0, -1.0]}, r"store\.frequencies\[1\]: expected a number from 0 to 1000000"),
+        ({"store.mels": {"a": 1}}, r"store\.mels: expected a list"),
+        ({"store": []}, r"store: expected a group of named values"),
         (
-            {"input": INPUT | {"segment_frames": 2**13}, "architecture": ARCHITECTURES["cnn"] | {"dense": 2**16}},
-            r"5\.37e\+08 numbers in the largest layer",
+            {"store.seconds": 600, "store.hop": 1, "store.sample_rate": 192000},
+            r".* numbers in a layer for a clip, found",
         ),
+        ({"train.segment_frames": 2**13, "store.n_fft": 2**16}, r".* numbers in a layer for a clip, found 5\.37e\+08"),
         (
-            {"architecture": ARCHITECTURES["cnn"] | {"channels": [1] * 5000}},
-            r"architecture\.channels: .* of 100 at most",
+            {"train.segment_frames": 2**13, "network_arguments.dense": 2**16},
+            r".* numbers in a layer for a clip, found 5\.37e\+08",
         ),
-        (
-            {"architecture": ARCHITECTURES["cnn"] | {"channels": [2**20, 1]}},
-            r"architecture\.channels\[0\]: expected a wh",
-        ),
-        ({"classes": 3}, r"classes: expected a list"),
-        ({"seeds": ["../../x"]}, r"seeds\[0\]: expected a whole number"),
-        ({"seeds": []}, r"seeds: expected a list"),
-        ({"seeds": [0] * 20_000}, r"seeds: 20000 of them, not 100 different ones at most"),
-        ({"seeds": [0, 0]}, r"seeds: 2 of them"),
-        ({"input": []}, r"input: expected a group with representation"),
-        ({"input": INPUT | {"seconds": 1e9}}, r"input\.seconds: expected a number"),
-        ({"architecture": [1]}, r"architecture: expected a group with channels"),
-        ({"architecture": ARCHITECTURES["cnn"] | {"kernel": 10**7}}, r"architecture\.kernel: expected a whole number"),
-        ({"architecture": ARCHITECTURES["cnn"] | {"pools": [4, 0]}}, r"architecture\.pools\[1\]: expected a whole"),
-        ({"architecture": ARCHITECTURES["cnn"] | {"pools": [4, 10**4]}}, r"models\.cnn: "),
-        ({"evil": 1}, r"evil: unknown parameter"),
+        ({"train": 3}, r"train: expected a group of named values"),
+        ({"train.runs": 0}, r"train\.runs: expected a whole number from 1 to 100"),
+        ({"train.runs": 20_000}, r"train\.runs: expected a whole number from 1 to 100"),
+        ({"train.seed": "../../x"}, r"train\.seed: expected a whole number"),
+        ({"train.lr": 0}, r"train\.lr: expected a number from"),
+        ({"train.epcohs": 3}, r"train: expected the keys .* found 'epcohs'; did you mean epochs\?"),
+        ({"network_arguments": [1]}, r"network_arguments: expected a group of named values"),
+        ({"network_arguments.channels": [1] * 5000}, r"channels: expected a list of 1 to 100 values"),
+        ({"network_arguments.channels": [2**20, 1]}, r"channels\[0\]: expected a whole number"),
+        ({"network_arguments.kernel": 10**7}, r"kernel: expected a whole number"),
+        ({"network_arguments.kernel": None}, r"kernel: expected a whole number"),
+        ({"network_arguments.pools": [4, 0]}, r"pools\[1\]: expected a whole number"),
+        ({"network_arguments.pools": [4, 10**4]}, r"models\.\w+: expected pools that leave a frame of 16"),
+        ({"network_arguments.evil": 1}, r"expected the keys channels, pools, kernel, dense, dropout, found 'evil'"),
+        ({"front_end_arguments": "x"}, r"front_end_arguments: expected a group of named values"),
+        ({"front_end_arguments.coefficients": 0}, r"coefficients: expected a whole number from 1"),
+        ({"front_end_arguments.coefficients": 4}, r"analysis of shape \(12, 5\) in float32, expected shape \(12, 4\)"),
+        ({"front_end_arguments": {}}, r"coefficients: expected a whole number from 1 to 65536, found none"),
+        ({"evil": 1}, r"expected the keys key, network, .* found 'evil'"),
     ],
 )
 def test_impossible_settings_are_named(folder: Path, changed: dict[str, Any], found: str) -> None:
-    given = json.loads((folder / "settings.json").read_text())
-    (folder / "settings.json").write_text(json.dumps(given | changed))
-    with pytest.raises(InputError, match=rf"cnn: expected a trained model, found: {found}"):
+    content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    for name, value in changed.items():
+        *groups, key = name.split(".")
+        functools.reduce(operator.getitem, groups, content)[key] = value
+    (folder / "settings.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"wide: expected a trained model, found: {found}") as error:
+        checkpoint.load(folder)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["key", "network", "front_end_arguments", "train", "store", "store.classes"])
+def test_missing_settings_are_named(folder: Path, name: str) -> None:
+    content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    *groups, key = name.split(".")
+    del functools.reduce(operator.getitem, groups, content)[key]
+    (folder / "settings.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"wide: expected a trained model, found: {name}: expected .*, found none$"):
         checkpoint.load(folder)
 
 
 def test_settings_nested_without_end_are_refused(folder: Path) -> None:
     (folder / "settings.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="cnn: expected a trained model, found: "):
+    with pytest.raises(InputError, match="wide: expected a trained model, found: "):
         checkpoint.load(folder)
 
 
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"mean": torch.zeros(BINS + 1)}, "mean of shape (13,) in float32, not shape (12,) in float32"),
-        ({"analysis": torch.zeros(3, 3)}, "analysis of shape (3, 3) in float32, not shape (12, 3)"),
-        ({"analysis": torch.tensor(1.0)}, "analysis of shape () in float32, not shape (12,)"),
-        ({"synthesis": torch.zeros(BINS, 5)}, "synthesis of shape (12, 5) in float32, not shape (5, 12)"),
-        ({"mean": torch.zeros(BINS, dtype=torch.complex64)}, "mean of shape (12,) in complex64, not shape"),
-        ({"synthesis": torch.zeros(5, BINS).half()}, "synthesis of shape (5, 12) in float16, not shape"),
+        ({"mean": torch.zeros(BINS + 1)}, "mean of shape (13,) in float32, expected shape (12,) in float32"),
+        ({"analysis": torch.zeros(3, 3)}, "analysis of shape (3, 3) in float32, expected shape (12, 5)"),
+        ({"analysis": torch.tensor(1.0)}, "analysis of shape () in float32, expected shape (12, 5)"),
+        ({"synthesis": torch.zeros(BINS, 5)}, "synthesis of shape (12, 5) in float32, expected shape (5, 12)"),
+        ({"mean": torch.zeros(BINS, dtype=torch.complex64)}, "mean of shape (12,) in complex64, expected shape"),
+        ({"synthesis": torch.zeros(5, BINS).half()}, "synthesis of shape (5, 12) in float16, expected shape"),
         ({"mean": torch.full((BINS,), math.nan)}, "mean with numbers that are not finite"),
     ],
 )
-def test_a_normalisation_that_does_not_fit_is_refused(folder: Path, changed: dict[str, Tensor], found: str) -> None:
-    checkpoint.save(folder, settings(), replace(NORMALISATION, **changed))
+def test_a_front_end_that_does_not_fit_is_refused(folder: Path, changed: dict[str, Tensor], found: str) -> None:
+    checkpoint.save(folder, settings(), replace(FRONT_END, **changed))
     with pytest.raises(InputError, match=re.escape(found)):
         checkpoint.load(folder)
 
@@ -256,33 +319,35 @@ def test_a_normalisation_that_does_not_fit_is_refused(folder: Path, changed: dic
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"bias": np.zeros(4, np.float32)}, "bias of shape (4,) in float32, not shape (3,)"),
-        ({"weights": np.zeros((9, 3), np.float32)}, "weights of shape (9, 3) in float32, not shape (8, 3)"),
-        ({"weights": np.zeros((8, 3), np.int64)}, "weights of shape (8, 3) in int64, not shape (8, 3) in float32"),
+        ({"bias": np.zeros(4, np.float32)}, "bias of shape (4,) in float32, expected shape (3,)"),
+        ({"weights": np.zeros((9, 3), np.float32)}, "weights of shape (9, 3) in float32, expected shape (8, 3)"),
+        ({"weights": np.zeros((8, 3), np.int64)}, "weights of shape (8, 3) in int64, expected shape (8, 3) in float32"),
         ({"bias": np.full(3, np.inf, np.float32)}, "bias with numbers that are not finite"),
     ],
 )
 def test_an_svm_head_that_does_not_fit_is_refused(folder: Path, changed: dict[str, np.ndarray], found: str) -> None:
-    checkpoint.save_run(folder, 0, network(settings(), 0), replace(head(0), **changed))
-    with pytest.raises(InputError, match=rf"svm0\.safetensors: .*{re.escape(found)}"):
+    checkpoint.save_run(folder, 6, network(settings(), 6), replace(head(6), **changed))
+    with pytest.raises(InputError, match=rf"svm_head6\.safetensors: .*{re.escape(found)}"):
         load_all(folder)
 
 
 @pytest.mark.parametrize("wrong", [torch.float64, torch.int32, torch.complex64, math.nan])
 def test_weights_that_are_no_numbers_of_the_network_are_refused(folder: Path, wrong: torch.dtype | float) -> None:
-    trained = network(settings(), 0)
+    trained = network(settings(), 6)
     state = {
         key: value.to(wrong) if isinstance(wrong, torch.dtype) else value * wrong
         for key, value in trained.state_dict().items()
     }
-    (folder / "seed0.safetensors").write_bytes(to_bytes(state))
+    (folder / "seed6.safetensors").write_bytes(to_bytes(state))
     with pytest.raises(
-        InputError, match=r"seed0\.safetensors: expected weights of cnn, found: \S+ (of shape|with num)"
+        InputError, match=r"seed6\.safetensors: expected weights of cnn, found: \S+ (of shape|with num)"
     ):
         load_all(folder)
 
 
-@pytest.mark.parametrize("name", ["settings.json", "normalisation.safetensors", "seed7.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["settings.json", "front_end.safetensors", "seed7.safetensors", "svm_head6.safetensors"]
+)
 @pytest.mark.parametrize("special", ["pipe", "endless"])
 def test_what_never_ends_is_refused(folder: Path, name: str, special: str) -> None:
     (folder / name).unlink()
@@ -290,23 +355,31 @@ def test_what_never_ends_is_refused(folder: Path, name: str, special: str) -> No
         os.mkfifo(folder / name)
     else:
         (folder / name).symlink_to("/dev/zero")
-    with pytest.raises(InputError, match=f"{name} is no file"):
+    with pytest.raises(InputError, match=f"expected a file {name}, found something else"):
         load_all(folder)
 
 
 def test_settings_of_gigabytes_are_not_read(folder: Path) -> None:
     with (folder / "settings.json").open("ab") as file:
         file.truncate(1 << 40)
-    with pytest.raises(InputError, match=r"settings\.json of 1099511627776 bytes, not"):
+    with pytest.raises(InputError, match=r"expected at most 4194304 bytes of settings\.json, found 1099511"):
         checkpoint.load(folder)
+
+
+def test_a_tensor_with_a_name_without_end_is_refused_in_a_short_line(folder: Path) -> None:
+    tensors = {"x\n" * 100_000: torch.zeros(1)} | vars(FRONT_END)
+    (folder / "front_end.safetensors").write_bytes(to_bytes(tensors))
+    with pytest.raises(InputError, match=r"wide: expected a trained model, found: unexpected tensor x\?x\?") as error:
+        checkpoint.load(folder)
+    assert len(str(error.value)) < 1000
 
 
 def test_no_memory_is_taken_for_a_network_that_the_file_does_not_hold(tmp_path: Path) -> None:
     """3 GB for each of its matrices, were it made."""
-    vast = settings("birnn", architecture=ARCHITECTURES["birnn"] | {"hidden": 2**14})
-    checkpoint.save(tmp_path, vast, NORMALISATION)
-    checkpoint.save_run(tmp_path, 0, network(settings("birnn"), 0), None)
-    with pytest.raises(InputError, match=r"seed0\.safetensors: expected weights of birnn, found: \S+ of shape"):
+    vast = settings("birnn", network_arguments=NETWORKS["birnn"] | {"hidden": 2**14})
+    checkpoint.save(tmp_path, vast, FRONT_END)
+    checkpoint.save_run(tmp_path, 6, network(settings("birnn"), 6), None)
+    with pytest.raises(InputError, match=r"seed6\.safetensors: expected weights of birnn, found: \S+ of shape"):
         load_all(tmp_path)
 
 
@@ -324,7 +397,7 @@ def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], li
             filled[start : start + FRAMES] if length >= FRAMES else filled.repeat(FRAMES, 1)[:FRAMES]
             for start in (last * segment // max(1, count - 1) for segment in range(count))
         ]
-        inputs = [NORMALISATION(segment[None]) for segment in segments]
+        inputs = [FRONT_END.decode(FRONT_END.encode(segment[None])) for segment in segments]
         with torch.inference_mode():
             features.append(torch.cat([model.features(x) for x in inputs]).mean(dim=0))
             probabilities.append(torch.cat([model(x).softmax(dim=1) for x in inputs]).mean(dim=0))
@@ -332,15 +405,47 @@ def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], li
     return features, probabilities, counts
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("batch", [3, 256])
 def test_tracks_are_the_means_of_their_segments(model: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "BATCH", batch)
     data = clips([16, 100, 5, 41, 63, 1])
     trained = network(settings(model), 0)
     features, probabilities, counts = naive(trained, data)
-    found = predict(trained.train(), data, NORMALISATION)  # predict switches dropout off
+    found = predict(trained.train(), data, FRONT_END)  # predict switches dropout off
     assert torch.bincount(found.tracks).tolist() == counts
     torch.testing.assert_close(found.track_features(), torch.stack(features))
     torch.testing.assert_close(found.track_probabilities(), torch.stack(probabilities))
     torch.testing.assert_close(found.track_probabilities().sum(dim=1), torch.ones(6))
+
+
+# The store. -------------------------------------------------------------------------------------------------------
+
+
+def test_the_store_that_a_model_was_trained_on_is_accepted(folder: Path) -> None:
+    loaded, _ = checkpoint.load(folder)
+    checkpoint.check_store(folder, loaded, STORE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"dataset": "medium"}, "dataset 'medium' as in data/mel, found 'tiny'"),
+        ({"synthetic": True}, "synthetic True as in data/mel, found False"),
+        ({"classes": ("Folk", "Rock")}, r"classes \('Folk', 'Rock'\) as in data/mel, found \('Forró', 'Hip-Hop', .*\)"),
+        ({"representation": "stft"}, "representation 'stft' as in data/stft, found 'mel'"),
+        ({"hop": 256}, "hop 256 as in data/mel, found 128"),
+        ({"floor_db": 80.0}, r"floor_db 80\.0 as in data/mel, found 100\.0"),
+        ({"bands": None}, "bands None as in data/mel, found 12"),
+        (
+            {"frequencies": (1.0,) * 5000},
+            r"frequencies \(1\.0, .*\.\.\.\) as in data/mel, found \(1\.0, 2\.0, .*\.\.\.\)",
+        ),
+    ],
+)
+def test_another_store_is_refused_in_one_line(folder: Path, changed: dict[str, Any], expected: str) -> None:
+    loaded, _ = checkpoint.load(folder)
+    with pytest.raises(InputError, match=rf"wide: expected {expected}: `dvc repro` trains the model anew$") as error:
+        checkpoint.check_store(folder, loaded, replace(STORE, **changed))
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 1000

@@ -5,6 +5,7 @@ import hashlib
 import io
 import zipfile
 from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import joblib
@@ -12,11 +13,13 @@ import pandas as pd
 import pytest
 import soundfile
 
-from fma_genre import demo, synthesis
+from fma_genre.archives.tracks import SPLITS
+from fma_genre.common.params import Synthesis
+from fma_genre.fetch import demo, synthesis
 
-SMALLEST = {"seed": 1, "seconds": 6, "training": 2, "validation": 1, "test": 1}
-SETTINGS = SMALLEST | {"test": 2}
-DEFAULT = {"seed": 1, "seconds": 30, "training": 20, "validation": 5, "test": 12}
+SMALLEST = Synthesis(seed=1, seconds=6, training=2, validation=1, test=1)
+SETTINGS = replace(SMALLEST, test=2)
+DEFAULT = Synthesis(seed=1, seconds=30, training=20, validation=5, test=12)
 Archives = tuple[Path, Path]
 
 
@@ -49,7 +52,7 @@ def condition(mp3: bytes) -> set[str]:
         "silent": not samples.any(),
     }
     if not found["short"]:
-        assert len(samples) / rate == pytest.approx(SETTINGS["seconds"], abs=0.1)
+        assert len(samples) / rate == pytest.approx(SETTINGS.seconds, abs=0.1)
     return {name for name, true in found.items() if true}
 
 
@@ -120,7 +123,7 @@ def test_subsets(archives: Archives) -> None:
     table = read_table(archives[1])
     split, subset, genre = table["set", "split"], table["set", "subset"], table["track", "genre_top"]
     small, medium = table[subset == "small"], table[subset.isin(["small", "medium"])]
-    assert medium["set", "split"].value_counts().to_dict() == {s: 8 * SETTINGS[s] for s in demo.SPLITS}
+    assert medium["set", "split"].value_counts().to_dict() == {s: 8 * getattr(SETTINGS, s) for s in SPLITS}
     for name, rows in small.groupby(("set", "split")):
         assert rows["track", "genre_top"].value_counts().std() == 0, name
     assert medium["track", "genre_top"].value_counts().std() > 0
@@ -142,14 +145,14 @@ def test_defects(conditions: pd.DataFrame) -> None:
 
 def test_an_unreadable_clip_is_as_large_as_fmas() -> None:
     track = demo.plan(SMALLEST)[0]
-    clip = demo.clip(demo.replace(track, defect="unreadable"), seed=1, seconds=6)
+    clip = demo.clip(replace(track, defect="unreadable"), seed=1, seconds=6)
     assert 1650 < len(clip) < 1750
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("settings", [SMALLEST, SETTINGS, DEFAULT])
-def test_every_genre_keeps_a_good_clip_in_every_split(settings: dict[str, int], seed: int) -> None:
-    tracks = demo.plan(settings | {"seed": seed})
+def test_every_genre_keeps_a_good_clip_in_every_split(settings: Synthesis, seed: int) -> None:
+    tracks = demo.plan(replace(settings, seed=seed))
     good = {(t.genre.title, t.split) for t in tracks if t.subset != "large" and t.defect not in demo.BAD}
     assert len(good) == 8 * 3
     assert {"unreadable", "short", "silent"} <= {t.defect for t in tracks if t.split == "training"}
@@ -163,7 +166,7 @@ def test_same_settings_same_bytes_whatever_the_processes(archives: Archives, tmp
 
 
 def test_another_seed_other_rows_and_other_sound() -> None:
-    one, other = (demo.plan(SMALLEST | {"seed": seed}) for seed in (1, 2))
+    one, other = (demo.plan(replace(SMALLEST, seed=seed)) for seed in (1, 2))
     assert demo.tracks_csv(one, 6) != demo.tracks_csv(other, 6)
     track = next(track for track in one if not track.defect)
     assert demo.clip(track, seed=1, seconds=6) != demo.clip(track, seed=2, seconds=6)
@@ -188,10 +191,19 @@ def test_crossover_decides_what_is_borrowed(monkeypatch: pytest.MonkeyPatch) -> 
         ]  # fmt: skip
 
 
+def test_the_tables_of_the_default_demo_stay() -> None:
+    """Their sha1 is that of the first version: whoever changes it changes the results of every clone."""
+    settings = Synthesis(seed=1, seconds=30, training=12, validation=4, test=12)
+    tracks = demo.plan(settings)
+    tables = demo.tracks_csv(tracks, settings.seconds) + demo.genres_csv(tracks)
+    assert hashlib.sha1(tables).hexdigest() == "9d031fff02739576e5d6275646a1919cf00f38ff"
+
+
 def test_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     first = demo.fingerprint(SETTINGS)
     assert len(bytes.fromhex(first)) == 20
-    assert demo.fingerprint(dict(reversed(SETTINGS.items()))) == first
-    assert all(demo.fingerprint(SETTINGS | {name: SETTINGS[name] + 1}) != first for name in SETTINGS)
+    assert demo.fingerprint(replace(SETTINGS)) == first
+    for name, value in asdict(SETTINGS).items():
+        assert demo.fingerprint(replace(SETTINGS, **{name: value + 1})) != first
     monkeypatch.setattr(soundfile, "__libsndfile_version__", "0.0.0")
     assert demo.fingerprint(SETTINGS) != first

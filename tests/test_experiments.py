@@ -1,19 +1,32 @@
 """What users ask with `dvc exp run`, and what DVC answers."""
 
+import difflib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from fma_genre.results.style import colours
 from project import ROOT, Project, stages_run
 
 METRICS = ("accuracy", "precision", "recall", "f1")
 PREPARATION = {"download", "split", "spectrograms"}
 CNN = {"train@cnn", "evaluate@cnn"}
 BIRNN = {"train@birnn", "evaluate@birnn"}
+
+# A variant of a model, in one setting, as it is typed.
+CNN_STFT = (
+    "++models.cnn_stft={network: cnn, representation: stft, front_end: cepstral, coefficients: 20,"
+    " channels: [32, 32, 32, 32, 32], pools: [4, 4, 4, 2, 1], kernel: 4, dense: 32, dropout: 0.1}"
+)
+BIRNN_MEL = (
+    "++models.birnn_mel={network: birnn, representation: mel, front_end: cepstral, coefficients: 20,"
+    " pool: 2, embedding: 8, hidden: 8, dropout: 0.3}"
+)
 
 
 @pytest.fixture
@@ -45,6 +58,11 @@ def results(project: Project, *folders: str) -> dict[str, bytes]:
     return {str(file.relative_to(project.path)): file.read_bytes() for file in files}
 
 
+def archives(home: Path) -> dict[Path, int]:
+    """The archives that are kept in a folder, and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in home.glob("*/fma_*.zip")}
+
+
 def test_an_experiment_changes_no_line_but_its_own(tmp_path: Path) -> None:
     """DVC writes params.yaml anew; what it keeps as it is does not clutter a pull request."""
     written = (ROOT / "params.yaml").read_text()
@@ -56,44 +74,168 @@ def test_an_experiment_changes_no_line_but_its_own(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == len(written.splitlines())
 
 
+def test_a_variant_adds_its_lines_and_changes_no_other(tmp_path: Path) -> None:
+    written = (ROOT / "params.yaml").read_text().splitlines()
+    path = tmp_path / "params.yaml"
+    path.write_text("\n".join(written))
+    apply_overrides(str(path), [CNN_STFT])
+    changed = [line for line in difflib.ndiff(written, path.read_text().splitlines()) if not line.startswith("  ")]
+    assert changed[:3] == ["+   cnn_stft:", "+     network: cnn", "+     representation: stft"]
+    assert all(line.startswith("+     ") for line in changed[1:])
+
+
 def test_birnn_in_a_fresh_clone_with_the_same_bits(finished: Project, tmp_path: Path) -> None:
-    """Metrics are committed, data and models are not: these are made again, and come out the same."""
+    """The comparison is committed, data, models and predictions are not: these are made again, and it fits them."""
     project = finished.clone(tmp_path / "clone")
-    # Neither evaluate stage: its metrics are there, and it finds the models that they were measured on.
-    assert experiment(project, "model=birnn") == PREPARATION | {"train@cnn", "train@birnn", "compare", "promote"}
+    assert experiment(project, "model=birnn") == PREPARATION | CNN | BIRNN | {"baseline@svm", "promote"}
     assert_diff_reads_cnn_to_birnn(project, metrics(finished, "cnn"), metrics(project, "birnn"))
-    made = ("data/spectrograms", "models/cnn", "models/birnn")
+    made = ("data/mel", "data/stft", "data/predictions", "models/cnn", "models/birnn")
     assert results(project, *made) == results(finished, *made)
-    shown = ("metrics", "plots")
-    before = results(project, *shown)
-    project.repro("--force", "--single-item", "evaluate@cnn", "evaluate@birnn")
-    assert results(project, *shown) == before
-    assert (project.path / "report.md").read_bytes() == (finished.path / "report.md").read_bytes()
+    assert len(results(project, *made)) > len(made)
+    for table in ("archives.json", "tracks.csv", "index.csv"):
+        assert (project.path / "data" / table).read_bytes() == (finished.path / "data" / table).read_bytes()
+    project.repro("--force", "--single-item", "compare")
+    changed = project.run("git", "diff", "--name-only", "main").stdout.split()
+    assert set(changed) == {"params.yaml", "dvc.lock", "metrics/promoted.json"}
 
 
 def test_birnn_alone_on_cnns_input_with_a_small_learning_rate(project: Project) -> None:
     """DVC writes 1e-05, which PyYAML by itself reads as a string."""
     settings = ("-S", "model=birnn", "-S", "models.birnn.representation=mel", "-S", "train.lr=0.00001")
     output = project.run("dvc", "exp", "run", *settings, "promote").stdout
-    assert stages_run(output) == {"download", "promote"} | BIRNN
+    assert stages_run(output) == BIRNN | {"promote"}
     assert "1e-05" in (project.path / "params.yaml").read_text()
-    assert metrics(project, "promoted")["representation"] == "mel"
-    trained = json.loads((project.path / "models/promoted/settings.json").read_text())
-    assert trained["training"]["lr"] == 0.00001
+    promoted = json.loads((project.path / "models/promoted/settings.json").read_text())
+    assert promoted["key"] == "birnn"
+    assert promoted["store"]["representation"] == "mel"
+    assert promoted["train"]["lr"] == 0.00001
 
 
 def test_birnn_after_a_repro(project: Project) -> None:
-    assert experiment(project, "model=birnn") == {"download", "promote"}
+    assert experiment(project, "model=birnn") == {"promote"}
     assert_diff_reads_cnn_to_birnn(project, metrics(project, "cnn"), metrics(project, "birnn"))
 
 
-def test_a_parameter_of_one_model(project: Project) -> None:
+def test_a_parameter_of_one_model_and_back(project: Project, finished: Project) -> None:
+    """Going back runs compare only: the rest is restored from DVC's cache."""
     assert experiment(project, "models.cnn.dropout=0.3") == CNN | {"compare", "promote"}
+    assert metrics(project, "cnn") != metrics(finished, "cnn")
+    assert experiment(project, "models.cnn.dropout=0.1") == {"compare"}
+    shown = ("data/predictions", "models", "metrics", "plots")
+    assert results(project, *shown) == results(finished, *shown)
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_stage_that_is_forced_works_again(project: Project) -> None:
+    """Each time: what an earlier run has finished is no unfinished work of the next."""
+    for _ in range(2):
+        before = {path: path.stat().st_mtime_ns for path in project.path.glob("data/work/train@cnn/*/seed0.pt")}
+        project.repro("--force", "--single-item", "train@cnn")
+        (state,) = project.path.glob("data/work/train@cnn/*/seed0.pt")
+        assert state.stat().st_mtime_ns != before.get(state), "the training was not repeated"
+    assert project.repro() == set()
+
+
+def test_a_variant_by_one_setting(project: Project, finished: Project) -> None:
+    """From what is typed to the report, without a word in any file."""
+    output = project.run("bash", "-c", f"dvc exp run -S '{CNN_STFT}'").stdout
+    assert stages_run(output) == {"train@cnn_stft", "evaluate@cnn_stft", "compare"}
+    assert_compared(project, ["cnn", "birnn", "cnn_stft"])
+    for key in ("cnn", "birnn", "svm"):
+        assert metrics(project, key) == metrics(finished, key)
+
+    assert experiment(project, BIRNN_MEL) == {"train@birnn_mel", "evaluate@birnn_mel", "compare"}
+    assert_compared(project, ["cnn", "birnn", "cnn_stft", "birnn_mel"])
+    page = project.run("python", "src/show.py")
+    assert page.returncode == 0
+    assert "cnn_stft over time" in (project.path / "page.html").read_text()
+
+    assert experiment(project, "model=cnn_stft") == {"promote"}
+    assert metrics(project, "promoted") == metrics(project, "cnn_stft")
+
+
+def assert_compared(project: Project, models: list[str]) -> None:
+    """Report, numbers, tables and figures have these models, in this order."""
+    report = (project.path / "report.md").read_text()
+    assert re.findall(r"^\| (\w+) +\|", report, re.MULTILINE) == ["majority", "svm", *models]
+    comparison = metrics(project, "comparison")
+    pairs = [f"{second}_minus_{first}" for place, first in enumerate(models) for second in models[place + 1 :]]
+    assert {*models, *pairs} <= set(comparison)
+    curves = (project.path / "plots/comparison/curves.svg").read_text()
+    for key, colour in colours(models).items():
+        assert comparison[key]["accuracy"] == metrics(project, key)["accuracy"]
+        assert key in (project.path / f"plots/comparison/votes_{key}.svg").read_text()
+        assert f"stroke: {colour.lower()}" in curves
+        assert len((project.path / f"plots/confusion/{key}.csv").read_text().splitlines()) == 1 + comparison["n_test"]
+        assert (project.path / f"plots/genres/{key}.csv").exists()
+    columns = (project.path / "plots/predictions.csv").read_text().splitlines()[0].split(",")
+    assert {key for key in columns if key in (*models, "svm")} == {*models, "svm"}
+    shown = project.run("dvc", "metrics", "show").stdout
+    rows = re.findall(r"^metrics/(\w+)\.json", shown, re.MULTILINE)
+    assert rows == ["svm", *models, "promoted"]
+
+
+def test_what_was_removed_leaves_the_comparison(project: Project, finished: Project, tmp_path: Path) -> None:
+    """DVC deletes nothing; `compare` does, so that a fresh clone of what is committed has nothing to run."""
+    project.run("git", "checkout", "--quiet", "-b", "without")
+    project.edit_params(lambda params: params["models"].pop("birnn"))
+    output = project.run("dvc", "repro").stdout
+    assert stages_run(output) == {"compare"}
+    left = ["data/predictions/birnn.npz", "plots/training/birnn.csv"]
+    assert f"removed, since params.yaml no longer has their systems: {', '.join(left)}\n" in output
+    assert not [name for name in left if (project.path / name).exists()]
+    assert "birnn" not in (project.path / "report.md").read_text()
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=without birnn")
+    assert "up to date" in project.run("dvc", "status").stdout
+
+    clone = project.clone(tmp_path / "clone")
+    assert stages_run(clone.run("dvc", "repro", "--dry", "--allow-missing").stdout) == set()
+    report = clone.run("python", "src/diff.py", "origin/main").stdout
+    assert "| `train@birnn` | is gone |" in report
+    assert "out of date" not in report
+    shutil.copytree(project.path / ".dvc/cache", clone.path / ".dvc/cache")
+    clone.run("dvc", "checkout")
+    assert "up to date" in clone.run("dvc", "status").stdout
+    assert clone.repro() == set()
+
+
+def test_an_output_that_is_edited_in_place_is_noticed(project: Project, finished: Project) -> None:
+    """With DVC's default, outputs share no bytes with its cache."""
+    project.run("dvc", "checkout", "--relink")  # the copy of a project has no links
+    index = project.path / "data/index.csv"
+    expected, cached = index.read_bytes(), results(project, ".dvc/cache/files")
+    with index.open("r+b") as file:
+        file.write(b"T")
+    assert "data/index.csv" in project.run("dvc", "status").stdout
+    assert results(project, ".dvc/cache/files") == cached
+    assert project.repro() == set(), "it is restored from the cache"
+    assert index.read_bytes() == expected
+    assert "up to date" in project.run("dvc", "status").stdout
+
+
+@pytest.mark.parametrize("kind", ["home", "relative"])
+def test_archives_are_where_fma_home_says_in_a_temporary_run_too(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """~ is the user's home, and a relative path starts at the checkout, not at the copy that runs."""
+    kept = tmp_path / "kept"
+    shutil.copytree(project.home, kept, ignore=shutil.ignore_patterns("*.part"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[user]\nname = test\nemail = test@example.org\n")
+    before = archives(kept)
+    given = Project(project.path, Path({"home": "~/kept", "relative": "../kept"}[kind]))
+    output = given.run("dvc", "exp", "run", "--temp", "--force", "spectrograms").stdout
+    assert stages_run(output) == PREPARATION
+    assert len(before) >= 2
+    assert archives(kept) == before
+    assert not [path for path in tmp_path.rglob("*.zip") if not path.is_relative_to(kept)]
+    if kind == "relative":
+        given.run("python", "src/split.py")  # without DVC
 
 
 def test_a_queue_runs_committed_code_and_downloads_nothing(project: Project) -> None:
-    finished = project.home.glob("demo/[!.]*/*.zip")  # others may be being built
-    archives = {path: path.stat().st_mtime_ns for path in finished}
+    before = archives(project.home)
     project.run("dvc", "exp", "run", "--queue", "-S", "model=cnn,birnn")
     script = project.path / "src/promote.py"
     script.write_text("raise SystemExit('the code of the workspace, not of the commit')\n")
@@ -110,4 +252,4 @@ def test_a_queue_runs_committed_code_and_downloads_nothing(project: Project) -> 
     }
     assert promoted["birnn"]["data"] == metrics(project, "birnn")
     assert promoted["cnn"]["data"] == metrics(project, "cnn")
-    assert {path: path.stat().st_mtime_ns for path in archives} == archives
+    assert {path: written for path, written in archives(project.home).items() if path in before} == before

@@ -1,16 +1,18 @@
-"""Extraction: each clip's rows, whatever the engine; work that was stopped is taken up, and other work never is."""
+"""Extraction: each clip's rows, wherever they are made; a stopped run is resumed, but not with other inputs."""
 
-import stage
-
+import errno
+import hashlib
 import io
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +21,31 @@ import dask
 import numpy as np
 import pytest
 import soundfile
+from distributed import LocalCluster
 
 import spectrograms
-from fma_genre import InputError, archives, audio, params, store
-from fma_genre.extraction import extract, members
-from fma_genre.spectrogram import mel_filters, quantise, spectrogram
-from project import Project
+from fma_genre import store
+from fma_genre.archives.receipt import Archive, Receipt, read_receipt, write_receipt
+from fma_genre.common import files, params, stage
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Mel, Stft
+from fma_genre.features import audio, representations
+from fma_genre.features.extraction import extract, members
+from fma_genre.features.levels import quantised_levels
+from project import ROOT, Project
 
-RATE, HOP, FLOOR = 22050, 512, 100
-SETTINGS: dict[str, Any] = {
-    "sample_rate": RATE, "seconds": 4, "hop": HOP, "floor_db": FLOOR, "workers": 1, "backend": "loky",
-    "mel": {"n_fft": 2048, "bands": 128}, "stft": {"n_fft": 1024},
-}  # fmt: skip
+RATE, HOP, FLOOR = 22050, 512, 100.0
+SETTINGS = params.Spectrograms(RATE, 4.0, HOP, FLOOR, Mel(n_fft=2048, bands=128), Stft(n_fft=1024))
 FRAMES = 1 + 4 * RATE // HOP
 SECONDS = (1, 3, 4, 5)  # of the clips; another one cannot be read
 UNREADABLE = 2  # its row
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, unless a test says otherwise."""
+    monkeypatch.setenv("FMA_WORKERS", "1")
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
 
 
 def noise(seed: int, seconds: float) -> np.ndarray:
@@ -65,7 +77,21 @@ def clips(archive: Path) -> list[zipfile.ZipInfo]:
 
 def run(archive: Path, clips: Sequence[zipfile.ZipInfo], folder: Path, **settings: Any) -> np.ndarray:
     folder.mkdir(exist_ok=True)
-    return extract(archive, clips, SETTINGS | settings, folder)
+    return extract(archive, clips, replace(SETTINGS, **settings), folder)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by a number whenever a clip is decoded."""
+    numbers: list[int] = []
+    load = audio.load
+
+    def counted(*arguments: Any) -> audio.Clip:
+        numbers.append(len(numbers))
+        return load(*arguments)
+
+    monkeypatch.setattr(audio, "load", counted)
+    return numbers
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -80,13 +106,14 @@ def test_a_clips_rows_are_its_spectrograms(archive: Path, clips: list[zipfile.Zi
     seconds = [*SECONDS]
     seconds.insert(UNREADABLE, 0)
     seeds = [0, 1, -1, 2, 3]
-    for name, filters in (("mel", mel_filters(RATE, 2048, 128)), ("stft", None)):
+    for name in ("mel", "stft"):
+        representation = representations.build(name, SETTINGS)
         rows = np.load(tmp_path / "work" / f"{name}.npy")
         assert rows.shape == (5, FRAMES, {"mel": 128, "stft": 512}[name])
         assert not rows[UNREADABLE].any()
         for row in (0, 1, 3, 4):
             samples = noise(seeds[row], min(seconds[row], 4))
-            levels = quantise(spectrogram(samples, HOP, FLOOR, SETTINGS[name]["n_fft"], filters), FLOOR)
+            levels = quantised_levels(representation.power(samples), FLOOR)
             np.testing.assert_array_equal(rows[row, : len(levels)], levels)
             assert not rows[row, len(levels) :].any()
 
@@ -108,18 +135,84 @@ def test_an_archive_that_has_gone_is_no_unreadable_clip(tmp_path: Path) -> None:
         run(tmp_path / "gone.zip", [member], tmp_path / "work")
 
 
-def test_more_mel_bands_than_can_be_told_apart_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"spectrograms\.mel: expected bands that n_fft can tell apart, found \d+"):
-        run(tmp_path / "any.zip", [], tmp_path / "work", mel={"n_fft": 256, "bands": 400})
+def test_settings_that_do_not_go_together_are_refused_before_any_file_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^spectrograms\.mel: expected bands that n_fft can tell apart, found \d+"):
+        run(tmp_path / "any.zip", [], tmp_path / "work", mel=Mel(n_fft=256, bands=400))
+    assert not contents(tmp_path / "work")
 
 
-# Engines. ---------------------------------------------------------------------------------------------------------
+def test_a_disk_without_room_is_found_out_before_any_clip(
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
+    """Space that files of an earlier run take up already counts."""
+    needed = len(clips) * FRAMES * (128 + 512)
+    usage = shutil.disk_usage(tmp_path)
+    free = [needed - 1]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free[0]))
+    with pytest.raises(InputError, match=r"work: expected 0\.000\d+ GB of disk space, found 0\.000\d+ GB free$"):
+        run(archive, clips, tmp_path / "work")
+    assert not decoded
+    free[0] = needed
+    run(archive, clips, tmp_path / "work")
+    free[0] = needed // 2
+    run(archive, clips, tmp_path / "work")
 
 
-def test_two_processes_write_what_one_does(archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path) -> None:
+def test_a_disk_that_fails_is_no_unreadable_clip(
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(audio, "load", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        run(archive, clips, tmp_path / "work")
+    assert not store.rows(tmp_path / "work" / "outcomes.npy")["done"].any()
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [("two\nlines", b"two lines"), ("\x1b[2J", b"\\x1b[2J"), ("", b"UnreadableClipError"), ("é" * 200, b"\\xe9" * 32)],
+)
+def test_a_reason_is_a_short_line_that_cannot_move_the_cursor(
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    message: str, reason: bytes,
+) -> None:  # fmt: skip
+    def failing(*_: object) -> None:
+        raise audio.UnreadableClipError(message)
+
+    monkeypatch.setattr(audio, "load", failing)
+    outcomes = run(archive, clips[:1], tmp_path / "work")
+    assert outcomes["unreadable"].tolist() == [reason]
+
+
+# Workers. ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_processes_write_what_one_does(
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
     run(archive, clips, tmp_path / "one")
-    run(archive, clips, tmp_path / "two", workers=2)
+    assert len(decoded) == len(clips)
+    monkeypatch.setenv("FMA_WORKERS", "2")
+    run(archive, clips, tmp_path / "two")
+    assert len(decoded) == len(clips), "the others were decoded in other processes"
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_workers_never_load_librosa() -> None:
+    """It takes a second to load: the mel filters come to the workers with their tasks."""
+    program = (
+        "import pickle, sys; from fma_genre.features import extraction; import numpy as np;"
+        "mel = pickle.load(sys.stdin.buffer); print(mel.power(np.ones(22050, np.float32)).shape);"
+        "print('librosa.filters' in sys.modules or 'numba' in sys.modules)"
+    )
+    given = pickle.dumps(representations.build("mel", SETTINGS))
+    assert len(given) < 100_000, "it travels with every task"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "src", input=given, capture_output=True, check=True
+    )
+    assert done.stdout.decode().splitlines() == ["(44, 128)", "False"]
 
 
 class Killer:
@@ -132,25 +225,39 @@ class Killer:
     __hash__ = None  # type: ignore[assignment]
 
 
-def test_an_engine_that_is_not_installed_is_one_line(
+def test_dask_that_is_not_installed_is_one_line(
     archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"^spectrograms\.backend: dask is not installed: pip install '\.\[dask\]'$"):
-        run(archive, clips, tmp_path / "work", backend="dask")
+    message = r"^DASK_SCHEDULER_ADDRESS: expected Dask, found it not installed: pip install '\.\[dask\]'$"
+    with pytest.raises(InputError, match=message):
+        run(archive, clips, tmp_path / "work")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "carrier-pigeon://1"])
+def test_a_scheduler_that_is_not_there_is_one_line(
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    message = f"^DASK_SCHEDULER_ADDRESS: expected a running scheduler, found none at {address}"
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(InputError, match=message) as error,
+    ):
+        run(archive, clips, tmp_path / "work")
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_dask_cluster_writes_what_one_process_does(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
-    from distributed import LocalCluster
-
     run(archive, clips, tmp_path / "one")
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        dask.config.set({"scheduler-address": cluster.scheduler_address}),
-    ):
-        run(archive, clips, tmp_path / "dask", backend="dask")
+    decoded.clear()
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+        run(archive, clips, tmp_path / "dask")
+    assert not decoded, "another process decodes"
     assert contents(tmp_path / "one") == contents(tmp_path / "dask")
 
 
@@ -159,20 +266,6 @@ def test_a_dask_cluster_writes_what_one_process_does(
 
 class StoppedError(Exception):
     """Stands for what ends a run: a signal, a full disk."""
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by a number whenever a clip is decoded."""
-    numbers: list[int] = []
-    load = audio.load
-
-    def counted(*arguments: Any) -> audio.Clip:
-        numbers.append(len(numbers))
-        return load(*arguments)
-
-    monkeypatch.setattr(audio, "load", counted)
-    return numbers
 
 
 def stop_after(count: int, archive: Path, clips: list[zipfile.ZipInfo], folder: Path) -> None:
@@ -218,123 +311,252 @@ def test_rows_that_a_dying_machine_did_not_write_are_done_again(
 
 
 def test_a_worker_that_is_killed_is_one_line(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, decoded: list[int]
+    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips[1].CRC = Killer()  # type: ignore[assignment]
-    with pytest.raises(InputError, match=r"^a worker process was killed, .* \(spectrograms\.workers ") as error:
-        run(archive, clips, tmp_path / "work", workers=2)
+    monkeypatch.setenv("FMA_WORKERS", "2")
+    with pytest.raises(InputError, match=r"^a worker process was killed, .* \(FMA_WORKERS sets ") as error:
+        run(archive, clips, tmp_path / "work")
     assert clips[1].filename in str(error.value)
 
 
 # The stage. -------------------------------------------------------------------------------------------------------
 
 
+TRACKS = """\
+track_id,artist_id,genre,split
+0,10,None,training
+1,11,1980,training
+2,12,None,training
+3,13,None,validation
+4,14,1980,test
+"""
+INDEX = """\
+track_id,artist_id,genre,split,frames,cut,left_out
+0,10,None,training,44,False,
+1,11,1980,training,130,False,
+2,12,None,training,0,False,Format not recognised.
+3,13,None,validation,173,False,
+4,14,1980,test,173,True,
+"""
+
+
 @pytest.fixture
-def project(finished: Project, tmp_path: Path) -> Project:
-    """All is there but what the stage makes: so DVC leaves it to the stage."""
-    project = finished.copy(tmp_path / "project")
-    for path in results(project):
-        path.unlink()
-    return project
+def checkout(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with tracks and a receipt, and the archive in FMA_HOME."""
+    checkout = tmp_path / "checkout"
+    (checkout / "data").mkdir(parents=True)
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("FMA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    content = archive.read_bytes()
+    stored = Archive(archive.name, len(content), hashlib.sha1(content).hexdigest())
+    stored.path.parent.mkdir(parents=True)
+    shutil.copy(archive, stored.path)
+    write_receipt(Path("data/archives.json"), Receipt("tiny", False, metadata=stored, audio=stored))
+    Path("data/tracks.csv").write_text(TRACKS)
+    return checkout
 
 
-def results(project: Project) -> list[Path]:
-    return sorted(path for path in (project.path / "data" / "spectrograms").iterdir() if path.name != ".gitignore")
+def parameters(**changes: Any) -> params.Params:
+    """The data set of the receipt, and other settings than SETTINGS where there are `changes`."""
+    archive = read_receipt().audio
+    source = params.Source(archive.name, archive.sha1)
+    pipeline = params.load(ROOT / "params.yaml")
+    data_sets = {"tiny": params.DataSet(audio=source, metadata=source, subset="medium")}
+    return replace(pipeline, dataset="tiny", datasets=data_sets, spectrograms=replace(SETTINGS, **changes))
 
 
-def contents_of_results(project: Project) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in results(project)}
+def outputs(checkout: Path) -> dict[str, bytes]:
+    """The content of every file that the stage writes."""
+    paths = [path for name in ("index.csv", "mel", "stft") for path in (checkout / "data").glob(f"{name}/**/*")]
+    paths += (checkout / "data").glob("index.csv")
+    return {str(path.relative_to(checkout)): path.read_bytes() for path in paths if path.is_file()}
 
 
-def work(project: Project) -> list[Path]:
-    return sorted((project.path / "data" / "work" / "spectrograms").glob("*"))
+def remove_outputs(checkout: Path) -> None:
+    for name in ("index.csv", "mel", "stft"):
+        files.remove(checkout / "data" / name)
 
 
-def done(project: Project) -> int:
-    return sum(int(store.rows(folder / "outcomes.npy")["done"].sum()) for folder in work(project))
+def scratch_folders(checkout: Path) -> list[Path]:
+    return sorted((checkout / "data" / "work" / "spectrograms").glob("*"))
 
 
-def kill_while_extracting(project: Project) -> None:
-    command = [sys.executable, "src/spectrograms.py"]
-    with subprocess.Popen(command, cwd=project.path, env=project.environment, start_new_session=True) as process:
-        while not (work(project) and (work(project)[0] / "outcomes.npy").exists() and done(project)):
-            assert process.poll() is None
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
+def test_the_index_has_every_track_and_says_why_one_is_left_out(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spectrograms.main(parameters())
+    assert Path("data/index.csv").read_text() == INDEX
+    assert capsys.readouterr().out == "track 2 left out: Format not recognised.\n"
 
 
-def test_a_killed_stage_is_taken_up(project: Project, finished: Project) -> None:
-    kill_while_extracting(project)
-    (folder,) = work(project)
-    begun = (folder / "outcomes.npy").stat().st_ino
-    assert done(project)
-    assert not results(project)
-    project.run("python", "src/spectrograms.py")
-    assert (folder / "outcomes.npy").stat().st_ino == begun
-    assert contents_of_results(project) == contents_of_results(finished)
+@pytest.mark.parametrize(("name", "bins"), [("mel", 128), ("stft", 512)])
+def test_a_store_has_the_levels_of_every_track_and_says_how_they_were_made(
+    checkout: Path, archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, name: str, bins: int
+) -> None:
+    spectrograms.main(parameters())
+    run(archive, clips, tmp_path / "other")
+    opened = store.open_store(name)
+    np.testing.assert_array_equal(opened.levels, np.load(tmp_path / "other" / f"{name}.npy"))
+    assert opened.levels.shape == (5, FRAMES, bins)
+    expected = representations.describe(name, SETTINGS, "tiny", synthetic=False, classes=["1980", "None"])
+    assert opened.description == expected
 
 
-def test_work_outlives_the_stage_until_training_begins(project: Project) -> None:
-    """DVC reads the results after the stage has ended; killed meanwhile, it deletes them before the next run."""
-    project.run("python", "src/spectrograms.py")
-    (folder,) = work(project)
-    made = (folder / "stft.npy").stat()
-    for path in results(project):
-        path.unlink()
-    project.run("python", "src/spectrograms.py")
-    again = (project.path / "data" / "spectrograms" / "stft.npy").stat()
-    assert (again.st_ino, again.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
-    project.run("python", "src/split.py")  # as DVC may before it runs this stage again
-    assert work(project) == [folder]
-    project.run("python", "src/train.py", "cnn")
-    assert not work(project)
+def test_the_number_of_processes_changes_no_bit_of_the_outputs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spectrograms.main(parameters())
+    alone = outputs(checkout)
+    assert len(alone) == 5
+    monkeypatch.setenv("FMA_WORKERS", "2")
+    spectrograms.main(parameters())
+    assert outputs(checkout) == alone
+
+
+def test_a_genre_without_a_readable_training_track_is_refused(checkout: Path) -> None:
+    Path("data/tracks.csv").write_text(TRACKS.replace("0,10,None,training", "0,10,1980,training"))
+    with pytest.raises(
+        InputError, match=r"^clips\.zip, clips that can be read: expected a training track of every genre"
+    ):
+        spectrograms.main(parameters())
+    assert not outputs(checkout)
+
+
+def test_a_track_without_a_clip_is_refused(checkout: Path) -> None:
+    Path("data/tracks.csv").write_text(TRACKS + "99,14,1980,test\n")
+    with pytest.raises(
+        InputError, match=r"^clips\.zip: expected a clip of each of the 6 tracks .* the first of track 99$"
+    ):
+        spectrograms.main(parameters())
+
+
+def test_the_index_appears_last(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_description = store.write_description
+
+    def failing(path: Path, description: store.Description) -> None:
+        if description.representation == "stft":
+            raise StoppedError
+        write_description(path, description)
+
+    monkeypatch.setattr(store, "write_description", failing)
+    with pytest.raises(StoppedError):
+        spectrograms.main(parameters())
+    assert set(outputs(checkout)) == {"data/mel/levels.npy", "data/mel/store.json"}
+
+
+def test_outputs_that_dvc_deleted_before_it_recorded_them_come_back_from_the_scratch_folder(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
+    """DVC, which sets DVC_ROOT, deletes outputs that it has not recorded before it runs a stage again."""
+    monkeypatch.setenv("DVC_ROOT", str(checkout))
+    spectrograms.main(parameters())
+    expected, inode = outputs(checkout), Path("data/mel/levels.npy").stat().st_ino
+    remove_outputs(checkout)
+    decoded.clear()
+    spectrograms.main(parameters())
+    assert not decoded
+    assert outputs(checkout) == expected
+    assert Path("data/mel/levels.npy").stat().st_ino == inode
+
+
+def test_without_dvc_no_scratch_folder_stays(checkout: Path) -> None:
+    spectrograms.main(parameters())
+    assert not scratch_folders(checkout)
 
 
 class AskedError(Exception):
-    """For a folder of work."""
+    """Raised instead of opening a scratch folder; holds the inputs of the work."""
 
 
-def inputs(project: Project, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
-    """What the stage says that its work depends on."""
+@pytest.fixture
+def inputs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A function that gives the inputs that identify the stage's work."""
 
     def asked(name: str, inputs: object) -> None:
         raise AskedError(json.dumps(inputs))
 
-    monkeypatch.chdir(project.path)
-    monkeypatch.setenv("FMA_HOME", str(project.home))
-    monkeypatch.setattr(stage, "work", asked)
-    parameters = params.load()
-    parameters["spectrograms"] |= changes
-    with pytest.raises(AskedError) as asking:
-        spectrograms.main(parameters)
-    return str(asking.value)
+    def ask(**changes: Any) -> str:
+        with pytest.raises(AskedError) as asking:
+            spectrograms.main(parameters(**changes))
+        return str(asking.value)
+
+    monkeypatch.setattr(stage, "scratch", asked)
+    return ask
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("sample_rate", 16000), ("seconds", 5), ("hop", 256), ("floor_db", 80),
-        ("mel", {"n_fft": 2048, "bands": 64}), ("stft", {"n_fft": 512}),
+        ("sample_rate", 16000), ("seconds", 5.0), ("hop", 256), ("floor_db", 80.0),
+        ("mel", Mel(n_fft=2048, bands=64)), ("stft", Stft(n_fft=512)),
     ],
 )  # fmt: skip
-def test_other_parameters_are_other_work(
-    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+def test_other_parameters_are_other_work(inputs: Callable[..., str], name: str, value: object) -> None:
+    assert inputs(**{name: value}) != inputs()
+
+
+def test_workers_and_their_place_are_not(inputs: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = inputs()
+    monkeypatch.setenv("FMA_WORKERS", "7")
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
+    assert inputs() == before
+
+
+def test_another_archive_or_other_tracks_are_other_work(
+    inputs: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert inputs(project, monkeypatch, **{name: value}) != inputs(project, monkeypatch)
+    before = inputs()
+    header, *lines = TRACKS.splitlines(keepends=True)
+    Path("data/tracks.csv").write_text("".join([header, *lines[:2], *lines[3:]]))
+    fewer = inputs()
+    open_archive = spectrograms.open_archive
+    monkeypatch.setattr(spectrograms, "open_archive", lambda *a: replace(open_archive(*a), sha1="0" * 40))
+    monkeypatch.setattr(spectrograms, "find_clips", lambda *_: [])
+    assert len({before, fewer, inputs()}) == 3
 
 
-def test_workers_engine_and_segments_are_not(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = inputs(project, monkeypatch, workers=2, backend="dask", segment_frames=64)
-    assert changed == inputs(project, monkeypatch)
+def test_a_killed_stage_is_resumed(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    files.remove(project.path / "data/work")
+    remove_outputs(project.path)
+    kill_when([sys.executable, "src/spectrograms.py"], project, lambda: clips_done(project))
+    (folder,) = scratch_folders(project.path)
+    begun = (folder / "mel.npy").stat().st_ino
+    assert not outputs(project.path)
+    project.run("python", "src/spectrograms.py")
+    assert (project.path / "data/mel/levels.npy").stat().st_ino == begun
+    assert outputs(project.path) == outputs(finished.path)
 
 
-def test_another_archive_or_other_tracks_are_other_work(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = inputs(project, monkeypatch)
-    tracks = project.path / "data" / "tracks.csv"
-    lines = tracks.read_text().splitlines(keepends=True)
-    tracks.write_text("".join([lines[0], *lines[:0:-1]]))
-    reordered = inputs(project, monkeypatch)
-    of_data_set = archives.of_data_set
-    monkeypatch.setattr(archives, "of_data_set", lambda *a: replace(of_data_set(*a), sha1="0" * 40))
-    monkeypatch.setattr(archives, "check_receipt", lambda *a: None)
-    assert len({before, reordered, inputs(project, monkeypatch)}) == 3
+def test_a_dvc_that_is_killed_before_it_has_recorded_the_outputs_costs_no_extraction(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    files.remove(project.path / "data/work")
+    project.edit_params(lambda values: values["spectrograms"].update(floor_db=90))
+    command = ["dvc", "repro", "--single-item", "spectrograms"]
+    kill_when(command, project, lambda: [folder for folder in scratch_folders(project.path) if complete(folder)])
+    (folder,) = scratch_folders(project.path)
+    extracted = (folder / "mel.npy").stat()
+    assert "Running stage 'spectrograms'" in project.run(*command).stdout
+    assert (folder / "mel.npy").stat().st_ino == extracted.st_ino
+    assert (folder / "mel.npy").stat().st_mtime_ns == extracted.st_mtime_ns
+    assert "up to date" in project.run("dvc", "status", "spectrograms").stdout
+
+
+def complete(folder: Path) -> bool:
+    return (folder / stage.COMPLETE).exists()
+
+
+def clips_done(project: Project) -> int:
+    paths = [folder / "outcomes.npy" for folder in scratch_folders(project.path)]
+    return sum(int(store.rows(path)["done"].sum()) for path in paths if path.exists())
+
+
+def kill_when(command: list[str], project: Project, happened: Callable[[], object]) -> None:
+    """Run a command, and kill it and the processes that it has started when something has happened."""
+    with subprocess.Popen(command, cwd=project.path, env=project.environment, start_new_session=True) as process:
+        while not happened():
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,10 +1,24 @@
-"""Metrics: scikit-learn's, one confusion matrix at a time or thousands at once."""
+"""Metrics: scikit-learn's, one confusion matrix at a time or thousands at once, and the summary of a system."""
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from fma_genre.metrics import METRICS, by_class, confusion, deviation, scores
+from fma_genre.results.metrics import (
+    METRICS,
+    actual_labels,
+    by_class,
+    confusion,
+    deviation,
+    rounded,
+    scores,
+    summarise,
+)
+from fma_genre.results.predictions import Predictions
+from synthetic import make_baseline, make_index, make_model
 
 # Test tracks of a genre in FMA medium, as published.
 MEDIUM = [711, 632, 225, 220, 152, 174, 119, 102, 62, 51, 39, 18, 42, 12, 8, 6]
@@ -109,3 +123,90 @@ def test_labels_that_are_not_comparable_are_refused(actual: list[int], predicted
 def test_deviation_is_the_samples_and_0_for_a_single_run() -> None:
     assert deviation(np.array([0.5, 0.6, 0.7])) == pytest.approx(0.1)
     assert deviation(np.array([0.5])) == 0
+
+
+# The summary of a system. -----------------------------------------------------------------------------------------
+
+INDEX = make_index()
+MODEL_KEYS = [
+    "accuracy", "precision", "recall", "f1", "accuracy_std", "validation_accuracy", "validation_f1",
+    "ensemble_accuracy", "segment_accuracy", "n_test", "dataset",
+]  # fmt: skip
+
+
+def genres_of(tracks: np.ndarray) -> list[str]:
+    return INDEX.set_index("track_id")["genre"][tracks].tolist()
+
+
+def expected_runs(predictions: Predictions, split: str) -> np.ndarray:
+    """Accuracy, precision, recall and F1 of each run by scikit-learn, (4, runs)."""
+    part, classes = getattr(predictions, split), np.array(predictions.classes)
+    actual = genres_of(part.tracks)
+    runs = []
+    for labels in part.labels:
+        macro = precision_recall_fscore_support(
+            actual, classes[labels], labels=classes, average="macro", zero_division=0
+        )
+        runs.append([accuracy_score(actual, classes[labels]), *macro[:3]])
+    return np.array(runs).T
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_models_summary_is_scikit_learns(runs: int) -> None:
+    model = make_model(INDEX, 0.6, runs=runs)
+    found = summarise(model, INDEX)
+    assert list(found) == MODEL_KEYS
+    expected = expected_runs(model, "test")
+    for name, values in zip(METRICS, expected, strict=True):
+        assert found[name] == pytest.approx(values.mean(), abs=1e-6)
+    assert found["accuracy_std"] == pytest.approx(np.std(expected[0], ddof=1) if runs > 1 else 0, abs=1e-6)
+    validation = expected_runs(model, "validation").mean(axis=1)
+    assert found["validation_accuracy"] == pytest.approx(validation[0], abs=1e-6)
+    assert found["validation_f1"] == pytest.approx(validation[3], abs=1e-6)
+    assert (found["n_test"], found["dataset"]) == (len(model.test.tracks), "small")
+
+
+def test_ensemble_and_segments_are_scored_by_their_probabilities() -> None:
+    model = make_model(INDEX, 0.6)
+    found, test, classes = summarise(model, INDEX), model.test, np.array(model.classes)
+    assert test.probabilities is not None
+    assert test.segment_probabilities is not None
+    actual = genres_of(test.tracks)
+    ensemble = classes[test.probabilities.mean(axis=0).argmax(axis=1)]
+    assert found["ensemble_accuracy"] == pytest.approx(accuracy_score(actual, ensemble), abs=1e-6)
+    of_segments = [genre for genre in actual for _ in range(3)]
+    right = [accuracy_score(of_segments, classes[run.argmax(axis=1)]) for run in test.segment_probabilities]
+    assert found["segment_accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
+    assert len({found["accuracy"], found["ensemble_accuracy"], found["segment_accuracy"]}) == 3
+
+
+def test_keys_that_do_not_apply_to_a_baseline_are_absent() -> None:
+    found = summarise(make_baseline(INDEX, 0.5), INDEX)
+    absent = {"accuracy_std", "ensemble_accuracy", "segment_accuracy"}
+    assert list(found) == [key for key in MODEL_KEYS if key not in absent]
+
+
+def test_a_summary_is_json_of_six_digits() -> None:
+    summary = summarise(make_model(INDEX, 0.6), INDEX)
+    assert json.loads(json.dumps(summary)) == summary
+    assert all(value == round(value, 6) for value in summary.values() if isinstance(value, float))
+
+
+def test_labels_belong_to_tracks_whatever_their_order() -> None:
+    tracks = INDEX["track_id"].to_numpy()[::-3]
+    found = actual_labels(tracks, ["Folk", "Jazz", "Rock"], INDEX)
+    assert [["Folk", "Jazz", "Rock"][label] for label in found] == genres_of(tracks)
+    assert actual_labels(np.array([-5]), ["Folk", "Jazz", "Rock"], INDEX).tolist() == [-1]
+
+
+def test_tracks_that_the_index_lacks_are_not_scored() -> None:
+    model = make_model(INDEX, 0.6)
+    other = replace(model, test=replace(model.test, tracks=model.test.tracks + 100_000))
+    with pytest.raises(ValueError, match="labels below 3, found -1"):
+        summarise(other, INDEX)
+
+
+def test_rounding_reaches_every_float_and_nothing_else() -> None:
+    found = rounded({"a": 1 / 3, "b": [np.float64(2 / 3), 3, "x"], "c": {"d": True}, "e": None})
+    assert found == {"a": 0.333333, "b": [0.666667, 3, "x"], "c": {"d": True}, "e": None}
+    assert type(found["b"][0]) is float

@@ -1,4 +1,4 @@
-"""The page of results, in a real browser: whole without network or scripts, on a desk and on a phone."""
+"""The page of results, in a real browser: complete without network or scripts, on a desk and on a phone."""
 
 import html
 import json
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fma_genre.page import page
+from fma_genre.common.params import load
+from fma_genre.results.figures import titles
+from fma_genre.results.page import page
 from project import Project
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -56,7 +58,24 @@ def test_it_holds_all_that_it_shows(shown: Path) -> None:
     assert "<script" not in text
     pictures = len(re.findall("<img ", text))
     assert pictures == len(re.findall('alt="[^"]+"', text)) == 7
-    assert text.index("<img ") < text.index("<table>"), "pictures come before tables"
+    assert text.index("<img ") < text.index("<table>"), "figures come before tables"
+
+
+def test_it_shows_all_figures_in_their_order_by_their_titles(shown: Path) -> None:
+    models = load(shown.parent / "params.yaml").models
+    assert re.findall("<h2>(.*?)</h2>", shown.read_text()) == list(titles(models).values())
+
+
+def test_it_shows_a_figure_that_has_no_title(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    svg = (project.path / "plots/comparison/curves.svg").read_bytes()
+    (project.path / "plots/comparison/another.svg").write_bytes(svg)
+    (project.path / "plots/comparison/disagreement.svg").unlink()
+    project.run("python", "src/show.py")
+    found = re.findall("<h2>(.*?)</h2>", (project.path / "page.html").read_text())
+    assert len(found) == 7
+    assert found[-1] == "another"
+    assert "Where the models disagree" not in found
 
 
 def test_it_is_the_same_again(shown: Path) -> None:
@@ -95,8 +114,17 @@ def test_names_are_text_to_it() -> None:
     assert "<td>&lt;script&gt;" in text
 
 
+def test_a_clone_shows_its_results_without_the_data(finished: Project, tmp_path: Path, shown: Path) -> None:
+    project = finished.clone(tmp_path / "clone")
+    project.run("python", "src/show.py")
+    assert (project.path / "page.html").read_bytes() == shown.read_bytes()
+
+
 def test_without_results_it_says_what_is_missing(finished: Project, tmp_path: Path) -> None:
     project = finished.clone(tmp_path / "clone")
-    done = project.run("python", "src/show.py", check=False)
-    assert done.returncode == 1
-    assert done.stderr == "show: expected report.md, found none: `make repro` makes it\n"
+    shutil.rmtree(project.path / "plots/comparison")
+    for missing in ("plots/comparison/*.svg", "report.md"):
+        done = project.run("python", "src/show.py", check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"show: expected {missing}, found none: `make repro` makes it\n"
+        (project.path / "report.md").unlink(missing_ok=True)

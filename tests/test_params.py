@@ -1,27 +1,35 @@
 """params.yaml: the checked-in file is right, and whatever is wrong in one is said in a line that names it."""
 
 import copy
-import importlib
-import inspect
+import difflib
 import math
+import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
-from fma_genre import InputError, params
+from fma_genre.common import params, schema
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Params
+from project import ROOT
 
-FILE = Path(__file__).parents[1] / "params.yaml"
+FILE = ROOT / "params.yaml"
+TEXT = FILE.read_text(encoding="utf-8")
+VALUES: dict[str, Any] = yaml.safe_load(TEXT)
 DEFAULT = params.load(FILE)
 ABSENT = object()
 SHA1 = "0123456789abcdef0123456789abcdef01234567"
+HUGE = 10**5000  # Python refuses to write it out
 
 
 def edited(name: str, value: Any) -> dict[str, Any]:
     """The checked-in parameters with `name` (dotted) set to `value`, or left out if that is ABSENT."""
-    result = copy.deepcopy(DEFAULT)
+    result = copy.deepcopy(VALUES)
     *parents, key = name.split(".")
     group = result
     for parent in parents:
@@ -33,23 +41,35 @@ def edited(name: str, value: Any) -> dict[str, Any]:
     return result
 
 
-def load_text(folder: Path, text: str) -> dict[str, Any]:
+def load_text(folder: Path, text: str) -> Params:
     path = folder / "params.yaml"
     path.write_text(text, encoding="utf-8")
     return params.load(path)
 
 
-def load_edited(folder: Path, name: str, value: Any) -> dict[str, Any]:
+def load_edited(folder: Path, name: str, value: Any) -> Params:
     return load_text(folder, yaml.safe_dump(edited(name, value), sort_keys=False))
 
 
+def refusal(values: object) -> str:
+    """The message for the content of a params.yaml that is wrong."""
+    with pytest.raises(InputError) as error:
+        params.check(values)
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 1000
+    return message
+
+
 def test_checked_in_file_is_valid_and_names_what_every_stage_needs() -> None:
-    groups = {"models", "train", "spectrograms", "baseline", "compare"}
-    assert set(DEFAULT) == {"dataset", "datasets", "model"} | groups
-    assert DEFAULT["dataset"] == "demo"
-    assert set(DEFAULT["datasets"]) >= {"demo", "small", "medium", "large"}
-    assert params.is_synthetic(DEFAULT)
-    assert not params.is_synthetic(edited("dataset", "medium"))
+    names = {"dataset", "datasets", "model", "models", "baselines", "train", "spectrograms", "compare"}
+    assert set(VALUES) == names
+    assert (DEFAULT.dataset, DEFAULT.model) == ("demo", "cnn")
+    assert set(DEFAULT.datasets) == {"demo", "small", "medium", "large"}
+    assert DEFAULT.data_set == DEFAULT.datasets["demo"]
+    assert [name for name, data_set in DEFAULT.datasets.items() if data_set.synthetic] == ["demo"]
+    assert DEFAULT.train.runs == 2
+    assert DEFAULT.baselines["svm"].arguments == {"mfcc": 20, "c": [1, 3, 10]}
 
 
 @pytest.mark.parametrize(
@@ -57,173 +77,411 @@ def test_checked_in_file_is_valid_and_names_what_every_stage_needs() -> None:
     [("1e-05", 1e-5), ("1E-5", 1e-5), ("1.5e-3", 1.5e-3), ("1", 1), (".5", 0.5), ("1e-5  # small", 1e-5)],
 )
 def test_numbers_are_read_however_they_are_written(tmp_path: Path, written: str, value: float) -> None:
-    text = re.sub(r"\blr: \S+", f"lr: {written}", FILE.read_text(encoding="utf-8"))
-    assert load_text(tmp_path, text)["train"]["lr"] == value
+    found = load_text(tmp_path, re.sub(r"\blr: \S+", f"lr: {written}", TEXT)).train.lr
+    assert (found, type(found)) == (value, float)
 
 
 def test_large_exponent_is_a_number_too(tmp_path: Path) -> None:
-    text = re.sub(r"(?<=svm:)[^\n]*(\n +- \S+)+", " [1e5, +1E5, 1e+5]", FILE.read_text(encoding="utf-8"))
-    assert load_text(tmp_path, text)["models"]["cnn"]["svm"] == [1e5] * 3
+    text, count = re.subn(r"(?<=svm_head:)[^\n]*(\n +- \S+)+", " [1e5, +1E5, 1e+5]", TEXT)
+    assert count == 1
+    assert load_text(tmp_path, text).models["cnn"].svm_head == (1e5, 1e5, 1e5)
 
 
 def test_a_word_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train\.lr: expected a number .* found '1e'"):
-        load_text(tmp_path, re.sub(r"\blr: \S+", "lr: 1e", FILE.read_text(encoding="utf-8")))
+    with pytest.raises(InputError, match=r"params\.yaml: train\.lr: expected a number from .* found '1e'"):
+        load_text(tmp_path, re.sub(r"\blr: \S+", "lr: 1e", TEXT))
+
+
+# Wrong values. ----------------------------------------------------------------------------------------------------
+
+ENTRY = VALUES["datasets"]["small"]
+CNN, SVM = VALUES["models"]["cnn"], VALUES["baselines"]["svm"]
+WRONG: list[tuple[str, Any, str]] = [
+    # names that are not defined
+    ("model", "transformer", "expected one of cnn, birnn, found 'transformer'"),
+    ("model", "CNN", "did you mean cnn?"),
+    ("model", "svm", "expected one of cnn, birnn, found 'svm'"),
+    ("model", 3, "expected a text, found 3"),
+    ("dataset", "smal", "expected one of demo, small, medium, large, found 'smal'; did you mean small?"),
+    ("dataset", ["demo"], "expected a text"),
+    ("models.cnn.network", "resnet", "expected one of birnn, cnn, found 'resnet'"),
+    ("models.cnn.network", "cnn.py", "expected a name of"),
+    ("models.cnn.network", "../learning/build", "expected a name of"),
+    ("models.cnn.network", "__init__", "expected one of birnn, cnn"),
+    ("models.cnn.front_end", "cepstrum", "did you mean cepstral?"),
+    ("models.cnn.representation", "cqt", "expected one of mel, stft, found 'cqt'"),
+    ("models.cnn.representation", "Mel", "did you mean mel?"),
+    ("baselines.svm.features", "low_levels", "did you mean low_level?"),
+    ("baselines.svm.classifier", "svm", "found 'svm'"),
+    ("datasets.small.subset", "tiny", "expected one of small, medium, large"),
+    # wrong types
+    ("train.lr", "fast", "expected a number from 1e-09 to 10, found 'fast'"),
+    ("train.lr", [0.1], "expected a number"),
+    ("train.lr", None, "found None"),
+    ("train.lr", 10**400, "expected a number from 1e-09 to 10, found 1"),
+    ("train.epochs", 3.0, "expected a whole number from 1 to 100000, found 3.0"),
+    ("train.epochs", True, "expected a whole number"),
+    ("train.weight_decay", False, "expected a number"),
+    ("models.cnn.svm_head", [], "expected a list of 1 to 100 values, found []"),
+    ("models.cnn.svm_head", None, "expected a list"),
+    ("models.cnn.svm_head", 0.1, "expected a list"),
+    ("models.cnn.svm_head", [0.1] * 101, "expected a list of 1 to 100 values"),
+    ("models.cnn", None, "expected a group of named values, found None"),
+    ("models.cnn", [], "expected a group of named values"),
+    ("train", [1], "expected a group of named values, found [1]"),
+    ("models", "cnn", "expected a group of named values"),
+    ("datasets", None, "expected a group of named values"),
+    ("datasets.small", "fma", "expected a group of named values"),
+    ("datasets.small.audio", "fma.zip", "expected a group of named values"),
+    ("baselines", [SVM], "expected a group of named values"),
+    ("baselines.svm", 1, "expected a group of named values"),
+    ("spectrograms.mel", 128, "expected a group of named values"),
+    # out of range
+    ("train.batch_size", 1, "from 2 to 65536, found 1"),
+    ("train.lr", 0, "from 1e-09 to 10"),
+    ("train.lr", -0.1, "found -0.1"),
+    ("train.lr", math.nan, "found nan"),
+    ("train.weight_decay", math.inf, "found inf"),
+    ("train.runs", 0, "from 1 to 100"),
+    ("train.crops", 10**12, "from 1 to 1000, found 1000000000000"),
+    ("train.seed", -1, "from 0 to 2147483648"),
+    ("compare.resamples", 10**12, "from 1 to 20000, found 1000000000000"),
+    ("compare.confidence", 95, "from 0.5 to 0.999"),
+    ("models.birnn.lr", -1, "expected a number from 1e-09 to 10, found -1"),
+    ("models.birnn.epochs", 0, "expected a whole number"),
+    ("spectrograms.floor_db", 200, "from 20 to 120"),
+    ("spectrograms.mel.bands", 1, "from 2 to 4096"),
+    ("spectrograms.seconds", math.nan, "from 1 to 600, found nan"),
+    # missing
+    ("train", ABSENT, "expected a group of named values, found none"),
+    ("datasets", ABSENT, "expected a group of named values, found none"),
+    ("model", ABSENT, "expected a text, found none"),
+    ("train.seed", ABSENT, "expected a whole number from 0 to 2147483648, found none"),
+    ("models.cnn.representation", ABSENT, "expected one of mel, stft, found none"),
+    ("models.cnn.network", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
+    ("models.new", {}, ".network: expected a name of"),
+    ("baselines.svm.classifier", ABSENT, "expected a name of"),
+    ("datasets.small.audio", ABSENT, "expected a group of named values, found none"),
+    ("datasets.small.audio.url", ABSENT, "expected a text, found none"),
+    ("spectrograms.stft.n_fft", ABSENT, "expected a whole number from 16 to 65536, found none"),
+    # archives
+    ("datasets.small.audio.sha1", ABSENT, "expected 40 hexadecimal digits in quotes, found none"),
+    ("datasets.small.audio.sha1", SHA1[:-1], "expected 40 hexadecimal digits in quotes, found '0123"),
+    ("datasets.small.audio.sha1", SHA1[:-1] + "g", "expected 40 hexadecimal digits"),
+    ("datasets.small.audio.sha1", 40 * "1" + "\n", "expected 40 hexadecimal digits"),
+    ("datasets.small.audio.sha1", int(40 * "1"), "expected 40 hexadecimal digits"),
+    ("datasets.small.metadata.url", "", "expected a text"),
+    ("datasets.small.metadata.url", "demo", "expected demo for both audio and metadata, or for neither, found 'demo'"),
+    ("datasets.demo.audio.sha1", SHA1, f"expected none for the url demo, found '{SHA1}'"),
+    ("datasets.demo.synthesis", ABSENT, "expected a group of named values, found none"),
+    ("datasets.small.synthesis", VALUES["datasets"]["demo"]["synthesis"], "expected none, since the url is not demo"),
+    ("datasets.small.expect.genres", "8", "expected a whole number"),
+    ("datasets.demo.synthesis.seconds", 0, "expected a whole number from 2 to 60, found 0"),
+    # names of systems that would be those of other files, keys or columns
+    ("models.promoted", CNN, "expected a name other than comparison, promoted, "),
+    ("models.comparison", CNN, "expected a name other than"),
+    ("models.track_id", CNN, "expected a name other than"),
+    ("models.cnn_seed0", CNN, "*_seed<number> and *_minus_*, found 'cnn_seed0'"),
+    ("baselines.majority", SVM, "expected a name other than"),
+    ("baselines.cnn", SVM, "expected a name that no model has, found models.cnn"),
+]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "says"), WRONG, ids=[f"{name}-{place}" for place, (name, *_) in enumerate(WRONG)]
+)
+def test_bad_parameter_is_refused_in_one_line_that_names_it(name: str, value: Any, says: str) -> None:
+    message = refusal(edited(name, value))
+    assert message.startswith(name)
+    assert says in message
+    assert re.fullmatch(r"[\w.-]+: expected .+, found .+", message)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "suggested"),
     [
-        # names that are not there
-        ("model", "transformer", "one of cnn, birnn"),
-        ("model", 3, "expected a text, found 3"),
-        ("dataset", "huge", "one of demo, small, medium, large"),
-        ("dataset", ["demo"], "expected a text"),
-        ("models.transformer", {"representation": "mel"}, "found none but"),
-        ("model", "baseline", "one of cnn, birnn"),
-        ("models.baseline", {"representation": "mel"}, "expected another name"),
-        ("models.majority", {"representation": "mel"}, "expected another name"),
-        ("models.promoted", {"representation": "mel"}, "expected another name"),
-        ("models.cnn.representation", "cqt", "one of mel, stft"),
-        ("datasets.small.subset", "tiny", "one of small, medium, large"),
-        # wrong types
-        ("train.lr", "fast", "expected a number"),
-        ("train.lr", [0.1], "expected a number"),
-        ("train.lr", None, "found None"),
-        ("train.epochs", 3.0, "a whole number"),
-        ("train.epochs", True, "a whole number"),
-        ("train.weight_decay", False, "expected a number"),
-        ("models.cnn.kernel", "4", "a whole number"),
-        ("models.cnn.channels", 128, "expected a list"),
-        ("models.cnn.svm", [], "expected a list"),
-        ("models.cnn", None, "expected a group with"),
-        ("models", {}, "a group of named entries"),
-        ("train", [1], "expected a group with"),
-        ("datasets.small", "fma", "expected a group with"),
-        # out of range
-        ("train.batch_size", 1, "of at least 2"),
-        ("train.lr", 0, "from 1e-09 to 10"),
-        ("train.lr", -0.1, "found -0.1"),
-        ("train.lr", math.nan, "found nan"),
-        ("train.weight_decay", math.inf, "found inf"),
-        ("train.runs", 0, "from 1 to 100"),
-        ("models.cnn.dropout", 1.0, "from 0 to 0.95"),
-        ("models.birnn.hidden", 0, "from 1 to 65536"),
-        ("models.birnn.lr", -1, "expected a number"),
-        ("spectrograms.floor_db", 200, "from 20 to 120"),
-        ("spectrograms.mel.bands", 1, "from 2 to 4096"),
-        ("baseline.mfcc", 0, "of at least 1"),
-        ("baseline.mfcc", 129, "no more than the 128 of spectrograms.mel.bands, found 129"),
-        ("baseline.svm", [], "expected a list"),
-        ("compare.confidence", 95, "from 0.5 to 0.999"),
-        # misspelt, missing, in the wrong place
-        ("train.momentum", 0.9, "unknown parameter, expected one of"),
-        ("train.batchsize", 64, "did you mean batch_size?"),
-        ("models.birnn.hiden", 64, "did you mean hidden?"),
-        ("models.birnn.channels", [64], "unknown parameter"),
-        ("models.cnn.bins", 128, "unknown parameter"),
-        ("spectrogram", {}, "did you mean spectrograms?"),
-        ("extra", {}, "unknown parameter"),
-        ("train.seed", ABSENT, "missing"),
-        ("train", ABSENT, "missing"),
-        ("models.cnn.pools", ABSENT, "missing"),
-        ("models.cnn.representation", ABSENT, "missing"),
-        ("datasets.demo.synthesis", ABSENT, "missing"),
-        ("datasets.small.audio", ABSENT, "missing"),
-        # archives
-        ("datasets.small.audio.sha1", ABSENT, "missing"),
-        ("datasets.small.audio.sha1", SHA1[:-1], "40 hex digits"),
-        ("datasets.small.audio.sha1", SHA1[:-1] + "g", "40 hex digits"),
-        ("datasets.small.audio.sha1", 40 * "1" + "\n", "40 hex digits"),
-        ("datasets.small.metadata.url", "", "expected a text"),
-        ("datasets.demo.audio.sha1", SHA1, "unknown parameter"),
-        ("datasets.small.expect.train", 6400, "did you mean training?"),
-        ("datasets.small.expect.genres", "8", "a whole number"),
-        ("datasets.demo.synthesis.seconds", 0, "a whole number from"),
+        ("", "spectrogram", "spectrograms"),
+        ("", "workers", None),
+        ("train", "batchsize", "batch_size"),
+        ("train", "momentum", None),
+        ("spectrograms", "workers", None),
+        ("spectrograms", "backend", None),
+        ("spectrograms.mel", "band", "bands"),
+        ("datasets.small", "audo", "audio"),
+        ("datasets.small.audio", "md5", None),
+        ("datasets.small.expect", "train", "training"),
+        ("datasets.demo.synthesis", "second", "seconds"),
+        ("compare", "resample", "resamples"),
     ],
 )
-def test_bad_parameter_is_refused_in_one_line_that_names_it(tmp_path: Path, name: str, value: Any, says: str) -> None:
-    with pytest.raises(InputError) as refusal:
-        load_edited(tmp_path, name, value)
-    message = str(refusal.value)
-    assert message.startswith(f"{tmp_path / 'params.yaml'}: {name}: ")
-    assert says in message
-    assert len(message.splitlines()) == 1
+def test_an_unknown_key_is_refused_and_a_misspelt_one_corrected(group: str, key: str, suggested: str | None) -> None:
+    message = refusal(edited(f"{group}.{key}" if group else key, 1))
+    assert message.startswith(f"{group}: expected the keys " if group else "expected the keys ")
+    assert f"found {key!r}" in message
+    assert message.endswith(f"; did you mean {suggested}?" if suggested else f"found {key!r}")
 
 
-@pytest.mark.parametrize("position", [0, 2])
-def test_bad_element_of_a_list_is_named_by_its_position(tmp_path: Path, position: int) -> None:
-    channels = list(DEFAULT["models"]["cnn"]["channels"])
-    channels[position] = 1.5
-    with pytest.raises(InputError, match=rf"models\.cnn\.channels\[{position}\]: expected a whole number"):
-        load_edited(tmp_path, "models.cnn.channels", channels)
+@pytest.mark.parametrize(
+    ("group", "right", "misspelt"),
+    [
+        ("models.cnn", "network", "netwrok"),
+        ("models.cnn", "representation", "representations"),
+        ("models.birnn", "front_end", "frontend"),
+        ("baselines.svm", "features", "feature"),
+        ("baselines.svm", "classifier", "Classifier"),
+    ],
+)
+def test_a_misspelt_key_that_a_system_needs_is_no_argument(group: str, right: str, misspelt: str) -> None:
+    values = edited(f"{group}.{right}", ABSENT)
+    section, key = group.split(".")
+    values[section][key][misspelt] = "mel"
+    assert refusal(values) == f"{group}: expected the keys {right}, found {misspelt!r}; did you mean {right}?"
 
 
-@pytest.mark.parametrize("name", ["my data", "../up", 7])
-def test_names_that_become_file_names_are_plain(tmp_path: Path, name: object) -> None:
-    with pytest.raises(InputError, match="datasets: expected names of letters"):
-        load_edited(tmp_path, "datasets", DEFAULT["datasets"] | {name: DEFAULT["datasets"]["small"]})
+@pytest.mark.parametrize("name", ["my data", "../up", "", 7, None, "-cnn", "a.b", "x" * 65])
+@pytest.mark.parametrize("section", ["datasets", "models", "baselines"])
+def test_names_that_become_file_names_are_plain(section: str, name: object) -> None:
+    entry = next(iter(VALUES[section].values()))
+    message = refusal(edited(section, {name: entry} | VALUES[section]))
+    assert message.startswith(f"{section}: expected a name of at most 64 letters, digits, - and _, found ")
+
+
+@pytest.mark.parametrize(("section", "name"), [("datasets", "dataset"), ("models", "model")])
+def test_a_section_without_entries_is_named(section: str, name: str) -> None:
+    assert refusal(edited(section, {})).startswith(f"{name}: expected a name that is defined (none is), found '")
+
+
+def test_no_baseline_is_needed() -> None:
+    assert params.check(edited("baselines", {})).baselines == {}
+
+
+# Every value, replaced by every wrong one. -----------------------------------------------------------------------
+
+NESTED: Any = {"a": {"a": {"a": [{"a": [1, {}]}]}}}
+ODD_VALUES: list[Any] = [
+    None, True, False, 0, -1, 1, 7, 512, 10**12, 10**400, HUGE, -HUGE, 0.0, 0.5, 1e-300, 1e308, math.nan, math.inf,
+    -math.inf, "", "1", "cnn", "mel", "demo", "a" * 10**5, "a\nb", "\0", "\x1b[31m", "\ud800", [], [[]], [None], [1],
+    [HUGE], [math.nan], list(range(101)), {}, {"a": 1}, {None: 1}, {"\n": {}}, {HUGE: 1}, {(1, 2): 1}, NESTED, b"bytes",
+    1j,
+]  # fmt: skip
+
+
+def places(group: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value of a tree: its groups, its lists, their items."""
+    for key, value in group.items() if isinstance(group, dict) else enumerate(group):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+
+
+PLACES = list(places(VALUES))
+
+
+def replaced(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """The checked-in parameters with another value at the path; only what lies on the path is copied."""
+    result = dict(VALUES)
+    group: Any = result
+    for key in path[:-1]:
+        group[key] = copy.copy(group[key])
+        group = group[key]
+    group[path[-1]] = value
+    return result
+
+
+def test_every_value_replaced_by_any_other_is_accepted_or_refused_in_one_line() -> None:
+    """Never another exception, and never a line of more than 1,000 characters."""
+    accepted: set[tuple[Any, ...]] = set()
+    for path in PLACES:
+        for value in ODD_VALUES:
+            try:
+                params.check(replaced(path, value))
+            except InputError as error:
+                message = str(error)
+                assert message.isprintable(), (path, value)
+                assert len(message) < 1000, path
+                assert ": expected " in f": {message}", message
+                assert ", found " in message, message
+            else:
+                accepted.add(path)
+    assert accepted > {("train", name) for name in VALUES["train"]}  # each for a value that fits
+
+
+def test_every_argument_of_a_system_replaced_by_any_other_is_accepted_or_refused_in_one_line() -> None:
+    """The stages that use them check them: train those of models, baseline those of baselines."""
+    import baseline
+    from fma_genre.learning import build
+
+    def read(changed: Params) -> None:
+        for key, model in changed.models.items():
+            build.read_arguments(model, f"models.{key}")
+        for key, entry in changed.baselines.items():
+            features, classifier = baseline.load(entry, f"baselines.{key}")
+            declared = {"features": features.Arguments, "classifier": classifier.Arguments}
+            schema.read_arguments(entry.arguments, declared, f"baselines.{key}")
+
+    read(DEFAULT)
+    systems = {("models", key): model.arguments for key, model in DEFAULT.models.items()}
+    systems |= {("baselines", key): entry.arguments for key, entry in DEFAULT.baselines.items()}
+    paths = [path for path in PLACES if len(path) > 2 and path[2] in systems.get(path[:2], {})]
+    refused = set()
+    for path in paths:
+        for value in ODD_VALUES:
+            try:
+                read(params.check(replaced(path, value)))
+            except InputError as error:
+                refused.add(path)
+                message = str(error)
+                assert message.isprintable(), (path, value)
+                assert message.startswith(".".join(path[:3])), message
+                assert ": expected " in message, message
+                assert ", found " in message, message
+    assert refused == set(paths)
+
+
+def test_every_key_that_is_left_out_is_needed_or_optional() -> None:
+    optional = {("baselines", "svm"), ("models", "birnn"), ("models", "cnn", "svm_head"), ("models", "birnn", "epochs")}
+    optional |= {("datasets", name) for name in ("small", "medium", "large")}
+    optional |= {path for path in PLACES if "expect" in path}
+    optional |= {("models", key, name) for key, model in DEFAULT.models.items() for name in model.arguments}
+    optional |= {("baselines", key, name) for key, baseline in DEFAULT.baselines.items() for name in baseline.arguments}
+    for path in PLACES:
+        values = copy.deepcopy(VALUES)
+        group: Any = values
+        for key in path[:-1]:
+            group = group[key]
+        if isinstance(group, list):
+            continue
+        del group[path[-1]]
+        if path in optional:
+            params.check(values)
+        else:
+            assert "expected " in refusal(values), path
+
+
+@pytest.mark.parametrize("name", ["dataset", "train.lr", "models.cnn.svm_head", "models.cnn", "datasets.small.audio"])
+def test_a_value_of_a_million_parts_is_not_shown_whole(name: str) -> None:
+    bomb: Any = ["a"]
+    for _ in range(30):
+        bomb = [bomb] * 10
+    refusal(replaced(tuple(name.split(".")), bomb))
+
+
+# The file. --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "# nothing but a comment\n", "just words", "- a\n- list\n", "a: [1, 2", "a: b: c", "a:\n\tb: 1", "\0", "\x89"],
-)
+    [
+        "", "# nothing but a comment\n", "just words", "- a\n- list\n", "a: [1, 2", "a: b: c", "a:\n\tb: 1", "\0",
+        "\x89", "7", "null", "[" * 100_000, "a: &x 1\nb: *x", "a: {<<: {b: 1}}", "a: 1\na: 2", "seed: 010",
+        "--- 1\n--- 2", "a: !!int 1", 'a: "\\0"', f"a: {'1' * 5000}", f"a: 0x{'f' * 5000}", f"{'a' * 10**5}: 1", "1: 2",
+        "? [a]\n: 1", "? {a: 1}\n: 1",
+    ],
+    ids=range(25),
+)  # fmt: skip
 def test_file_that_holds_no_parameters_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"params\.yaml: .*expected") as refusal:
+    with pytest.raises(InputError, match=r"params\.yaml: .*expected .+, found.+") as refusal:
         load_text(tmp_path, text)
     assert len(str(refusal.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "train: {lr: 1, lr: 1}\n", "x: {'model': 1, model: 2}\n"])
-def test_a_key_written_twice_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"expected YAML, found: '\w+' twice .*line \d, column \d"):
-        load_text(tmp_path, text)
-
-
-@pytest.mark.parametrize("name", ["dataset", "train.lr", "models.cnn.channels"])
-def test_a_value_of_a_million_parts_is_not_shown_whole(tmp_path: Path, name: str) -> None:
-    """Ten aliases of ten aliases of ... take no room in the file, nor in memory until they are written out."""
-    text = "x:\n  - &l0 [a]\n" + "".join(f"  - &l{n} [{', '.join(10 * [f'*l{n - 1}'])}]\n" for n in range(1, 7))
-    text += yaml.safe_dump(edited(name, "BOMB"), sort_keys=False).replace("BOMB", "*l6")
-    (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(InputError, match=name) as refusal:
-        params.check({key: value for key, value in yaml.safe_load(text).items() if key != "x"})
     assert len(str(refusal.value)) < 1000
 
 
-def test_file_that_is_missing_or_binary_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.yaml: No such file"):
+@pytest.mark.parametrize("written", ["010", "1:30", "yes", "0o10", "1_000", "2001-01-01"])
+def test_a_scalar_that_dvc_reads_differently_is_refused(tmp_path: Path, written: str) -> None:
+    text, count = re.subn(r"(?<=\n  seed: )0(?= +# of the first)", written, TEXT)
+    line = 1 + text[: text.index(f"seed: {written}")].count("\n")
+    assert count == 1
+    expected = rf"params\.yaml: line {line}: expected a value that YAML .* read alike, or quotes, found '{written}'"
+    with pytest.raises(InputError, match=expected):
+        load_text(tmp_path, text)
+
+
+def test_file_that_is_missing_or_binary_or_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.yaml: expected a file that can be read, found: No such file"):
         params.load(tmp_path / "absent.yaml")
-    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(InputError, match=r"params\.yaml: expected YAML"):
-        params.load(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match=r": expected a file that can be read, found: Is a directory"):
+        params.load(tmp_path)
+    (tmp_path / "params.yaml").touch()
+    with pytest.raises(InputError, match=r"params\.yaml/x: expected a file that can be read, found: Not a directory"):
+        params.load(tmp_path / "params.yaml" / "x")
+    for content in (b"\xff\xfe\x00\x80", TEXT.encode("utf-16"), b"model: caf\xe9\n"):
+        (tmp_path / "params.yaml").write_bytes(content)
+        with pytest.raises(InputError, match=r"params\.yaml: expected UTF-8, found: "):
+            params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT)
+    path.chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        params.load(path)
+
+
+# What is allowed. -------------------------------------------------------------------------------------------------
 
 
 def test_a_data_set_of_ones_own_needs_no_more_than_an_entry(tmp_path: Path) -> None:
-    archive = {"url": "archives/mine.zip", "sha1": SHA1}
-    entry = {"audio": archive, "metadata": archive, "subset": "small"}
-    loaded = load_edited(tmp_path, "datasets", {"mine": entry} | DEFAULT["datasets"])
-    assert params.data_set(loaded | {"dataset": "mine"}) == entry
+    archive = f"{{url: archives/mine.zip, sha1: '{SHA1}'}}"
+    entry = f"\n  mine: {{audio: {archive}, metadata: {archive}, subset: small}}"
+    text = TEXT.replace("dataset: demo", "dataset: mine").replace("\ndatasets:", f"\ndatasets:{entry}")
+    data_set = load_text(tmp_path, text).data_set
+    assert (data_set.audio.url, data_set.metadata.sha1, data_set.synthetic) == ("archives/mine.zip", SHA1, False)
+    assert data_set.expect.training is None
 
 
 def test_a_key_repeated_under_a_model_wins_for_that_model_only(tmp_path: Path) -> None:
     loaded = load_edited(tmp_path, "models.cnn.lr", 0.25)
-    assert params.training_settings(loaded, "cnn") == DEFAULT["train"] | {"lr": 0.25}
-    assert params.training_settings(loaded, "birnn") == DEFAULT["train"] | {"epochs": 16}
+    assert vars(loaded.models["cnn"].train) == vars(DEFAULT.train) | {"lr": 0.25}
+    assert vars(loaded.models["birnn"].train) == vars(DEFAULT.train) | {"epochs": 16}
+    assert loaded.train == DEFAULT.train
+    assert "lr" not in loaded.models["cnn"].arguments
 
 
-@pytest.mark.parametrize("model", DEFAULT["models"])
-def test_architecture_is_exactly_what_the_constructor_takes(tmp_path: Path, model: str) -> None:
-    constructor = importlib.import_module(f"fma_genre.models.{model}").Model
-    taken = set(inspect.signature(constructor).parameters) - {"bins", "frames", "classes"}
-    loaded = load_edited(tmp_path, f"models.{model}.lr", 0.25)  # is for training, not for the constructor
-    section = loaded["models"][model]
-    assert params.architecture(loaded, model) == {key: section[key] for key in taken}
+def test_a_system_has_a_free_name_and_the_rest_of_its_section_are_arguments(tmp_path: Path) -> None:
+    loaded = load_edited(tmp_path, "models.cnn_stft", VALUES["models"]["cnn"] | {"representation": "stft"})
+    model = loaded.models["cnn_stft"]
+    assert (model.network, model.representation, model.front_end) == ("cnn", "stft", "cepstral")
+    assert model.svm_head == (0.0001, 0.001, 0.01, 0.1)
+    assert model.arguments == DEFAULT.models["cnn"].arguments
+    assert set(model.arguments) == {"coefficients", "channels", "pools", "kernel", "dense", "dropout"}
+    second = load_edited(tmp_path, "baselines.svm-2", VALUES["baselines"]["svm"]).baselines["svm-2"]
+    assert second == DEFAULT.baselines["svm"]
 
 
-def test_representation_says_all_that_an_input_depends_on() -> None:
-    settings = DEFAULT["spectrograms"]
-    shared = {key: value for key, value in settings.items() if key not in ("mel", "stft", "workers", "backend")}
-    for name in ("mel", "stft"):
-        assert params.representation(DEFAULT, name) == {"representation": name} | shared | settings[name]
+@pytest.mark.parametrize(
+    ("setting", "changed", "read"),
+    [
+        ("train.lr=0.00001", ["  lr: 1e-05"], lambda found: found.train.lr == 1e-5),
+        ("model=birnn", ["model: birnn"], lambda found: found.model == "birnn"),
+        ("baselines.svm.mfcc=13", ["    mfcc: 13"], lambda found: found.baselines["svm"].arguments["mfcc"] == 13),
+        ("++models.cnn.epochs=3", ["    epochs: 3"], lambda found: found.models["cnn"].train.epochs == 3),
+        (
+            "++models.cnn_stft={network: cnn, front_end: cepstral, representation: stft, svm_head: [0.5]}",
+            [
+                "  cnn_stft:", "    network: cnn", "    front_end: cepstral", "    representation: stft",
+                "    svm_head:", "    - 0.5",
+            ],
+            lambda found: found.models["cnn_stft"].svm_head == (0.5,),
+        ),
+    ],
+    ids=["lr", "model", "mfcc", "epochs", "variant"],
+)  # fmt: skip
+def test_what_an_experiment_writes_is_read_and_is_all_that_changes(
+    tmp_path: Path, setting: str, changed: list[str], read: Callable[[Params], bool]
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    apply_overrides(str(path), [setting])
+    lines = difflib.ndiff(TEXT.splitlines(), path.read_text(encoding="utf-8").splitlines())
+    added = [line[2:].partition("#")[0].rstrip() for line in lines if line.startswith("+ ")]
+    assert added == changed
+    assert read(params.load(path))
+
+
+def test_a_value_in_flow_style_as_an_experiment_writes_it_is_read(tmp_path: Path) -> None:
+    section = "{network: birnn, representation: mel, front_end: cepstral, hidden: 8, lr: 1e-05}"
+    loaded = load_text(tmp_path, TEXT.replace("\nmodels:\n", f"\nmodels:\n  small-birnn: {section}\n"))
+    model = loaded.models["small-birnn"]
+    assert (model.train.lr, model.arguments) == (1e-5, {"hidden": 8})

@@ -1,11 +1,11 @@
-"""Progress: a bar for who watches, a few lines for who reads the log the next morning."""
+"""Progress: a bar on a terminal, a line a minute in a log."""
 
 import io
 import sys
 
 import pytest
 
-from fma_genre import progress
+from fma_genre.common import progress
 
 
 class Terminal(io.StringIO):
@@ -34,5 +34,5 @@ def test_in_a_log_each_state_has_its_line(monkeypatch: pytest.MonkeyPatch, posit
     assert all(line.isprintable() for line in lines)
 
 
-def test_what_takes_less_than_a_minute_leaves_the_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_less_than_a_minute_of_work_leaves_the_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(io.StringIO(), monkeypatch, 60) == ""

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import workflows
+from fma_genre.results import pull_request
+from fma_genre.results.pull_request import Results, stage_names
 from project import Project, stages_run
 
 URL = "https://github.com/someone/fma-genre/blob/1a2b3c"
@@ -63,12 +65,12 @@ def report(runner: Project, folder: Path, code: int = 0) -> str:
 
 
 def rows(text: str) -> dict[tuple[str, str], tuple[str, str, str]]:
-    return {(name, metric): (there, here, change) for name, metric, there, here, change in ROW.findall(text)}
+    return {(name, metric): (before, after, change) for name, metric, before, after, change in ROW.findall(text)}
 
 
-def expected(there: float, here: float) -> tuple[str, str, str]:
+def expected(before: float, after: float) -> tuple[str, str, str]:
     return tuple(f"{100 * value:{form}}".replace("-", "−") for value, form in  # type: ignore[return-value]
-                 ((there, ".2f"), (here, ".2f"), (here - there, "+.2f")))  # fmt: skip
+                 ((before, ".2f"), (after, ".2f"), (after - before, "+.2f")))  # fmt: skip
 
 
 @pytest.fixture
@@ -90,12 +92,14 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
         for metric in METRICS
         if cnn[metric] != birnn[metric]
     }
-    assert re.findall(r"^\| `([a-z@]+)` \| (.*) \|$", text, re.MULTILINE)[-2:] == [
-        ("download", "`model` `cnn` → `birnn`"),
-        ("promote", "`model` `cnn` → `birnn`, `metrics/cnn.json`, `models/cnn`, `metrics/birnn.json` and others"),
-    ]
+    assert text.endswith(
+        "| stage that has run | because of |\n|---|---|\n"
+        "| `promote` | `model` `cnn` → `birnn`, `metrics/cnn.json`, `models/cnn`, `metrics/birnn.json` and others |\n"
+    )
+    assert "### Results compared with `main`\n" in text
+    assert "| | metric | `main`, % | this branch, % | change |" in text
     assert "synthetic demo" in text
-    assert "not fresh" not in text
+    assert "out of date" not in text
 
 
 def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, tmp_path: Path) -> None:
@@ -112,8 +116,8 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     pairs = [metrics(project, "comparison")["birnn_minus_cnn"] for project in (finished, branch)]
     for metric in METRICS:
         row = found.get(("comparison", f"birnn less cnn, {metric.replace('f1', 'F1')}"))
-        there, here = (pair[metric] for pair in pairs)
-        assert row == (expected(there, here) if there != here else None)
+        old, new = (pair[metric] for pair in pairs)
+        assert row == (expected(old, new) if old != new else None)
     assert {name for name, _ in found} <= {"birnn", "comparison"}
     assert "| `train@birnn` | `models.birnn.hidden` `8` → `16` |" in text
     assert "train@cnn" not in text
@@ -129,9 +133,9 @@ def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Pro
     renamed = branch.copy(tmp_path / "renamed")
     text = report(propose(finished, branch, tmp_path), tmp_path)
     assert not rows(text)
-    assert "**Not subtracted**: `promoted`, `birnn`, `cnn`, `baseline`, `comparison`" in text
+    assert "**Not subtracted**: `promoted`, `birnn`, `cnn`, `svm`, `comparison` were measured on" in text
     tests = [metrics(project, "cnn")["n_test"] for project in (finished, branch)]
-    assert f"`demo ({tests[0]} test tracks)` there, on `other ({tests[1]} test tracks)` here" in text
+    assert f"`demo ({tests[0]} test tracks)` in `main`, and on `other ({tests[1]} test tracks)` in this branch." in text
     assert "`dataset` `demo` → `other`" in text
 
     renamed.edit_params(lambda params: params["datasets"].update(demo=params["datasets"]["other"]))
@@ -141,14 +145,31 @@ def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Pro
     (tmp_path / "second").mkdir()
     text = report(propose(finished, renamed, tmp_path / "second"), tmp_path / "second")
     assert not rows(text)
-    assert "test tracks)` here as there, but its archives or tracks are others." in text
+    assert "test tracks)` in both, but from other archives or tracks." in text
 
 
-def test_a_branch_that_deletes_results_is_not_fresh(finished: Project, branch: Project, tmp_path: Path) -> None:
-    git(branch.path, "rm", "-r", "--quiet", "plots/predictions")
+def test_a_branch_that_deletes_results_is_out_of_date(finished: Project, branch: Project, tmp_path: Path) -> None:
+    git(branch.path, "rm", "-r", "--quiet", "plots/training", "plots/predictions.csv")
     text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
-    assert "**dvc.lock is not fresh**" in text
-    assert "`evaluate@cnn`" in text
+    assert "**dvc.lock is out of date**" in text
+    assert "`train@cnn`" in text
+    assert "`compare`" in text
+
+
+def test_a_branch_that_removes_a_model(finished: Project, branch: Project, tmp_path: Path) -> None:
+    """DVC leaves its files and its records in dvc.lock: they are neither results nor out of date."""
+    branch.edit_params(lambda params: params["models"].pop("birnn"))
+    branch.repro()
+    assert "train@birnn" in (branch.path / "dvc.lock").read_text()
+    assert not (branch.path / "data/predictions/birnn.npz").exists()
+    text = report(propose(finished, branch, tmp_path), tmp_path)
+    assert "| `train@birnn` | is gone |" in text
+    assert "| `evaluate@birnn` | is gone |" in text
+    change = metrics(finished, "comparison")["birnn_minus_cnn"]["accuracy"]
+    assert rows(text)["comparison", "birnn less cnn, accuracy"] == (f"{100 * change:.2f}".replace("-", "−"), "", "")
+    assert {name for name, _ in rows(text)} == {"comparison", "birnn"}
+    accuracy = f"{100 * metrics(finished, 'birnn')['accuracy']:.2f}"
+    assert rows(text)["birnn", "accuracy"] == (accuracy, "", "")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +188,8 @@ def test_a_branch_that_cannot_be_compared_says_why(
 def test_a_branch_whose_results_are_older_than_its_code(finished: Project, branch: Project, tmp_path: Path) -> None:
     branch.edit_params(lambda params: params["train"].update(lr=0.123))
     text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
-    assert "**dvc.lock is not fresh**: `dvc repro` would run `train@cnn`, `train@birnn`, and what follows" in text
+    would_run = "`train@cnn`, `train@birnn`, and the stages that depend on them"
+    assert f"**dvc.lock is out of date**: `dvc repro` would run {would_run}" in text
 
 
 def test_a_branch_that_changes_no_result(finished: Project, branch: Project, tmp_path: Path) -> None:
@@ -175,7 +197,7 @@ def test_a_branch_that_changes_no_result(finished: Project, branch: Project, tmp
     text = report(propose(finished, branch, tmp_path), tmp_path)
     assert "No metric has changed." in text
     assert "No stage has run." in text
-    assert "Pictures" not in text
+    assert "Figures" not in text
 
 
 def test_a_first_pull_request_on_a_base_without_results(finished: Project, branch: Project, tmp_path: Path) -> None:
@@ -207,8 +229,12 @@ def test_make_diff_reads_the_working_tree(finished: Project, branch: Project) ->
 
 
 @pytest.mark.parametrize(
-    ("path", "content"), [("metrics/cnn.json", "{"), ("metrics/cnn.json", "[1]"), ("dvc.lock", "a: b: c")]
-)
+    ("path", "content"),
+    [
+        ("metrics/cnn.json", "{"), ("metrics/cnn.json", "[1]"), ("dvc.lock", "a: b: c"), ("dvc.lock", "stages: [1]"),
+        ("dvc.yaml", "{"), ("dvc.yaml", "stages"), ("params.yaml", "[]"),
+    ],
+)  # fmt: skip
 def test_results_that_are_no_results_are_refused_in_a_line(branch: Project, path: str, content: str) -> None:
     (branch.path / path).unlink()
     (branch.path / path).write_text(content)
@@ -216,6 +242,53 @@ def test_results_that_are_no_results_are_refused_in_a_line(branch: Project, path
     assert done.returncode == 1
     assert done.stderr.startswith("diff: ")
     assert path in done.stderr
+
+
+# Without a repository. --------------------------------------------------------------------------------------------
+
+PIPELINE = {
+    "stages": {
+        "split": {"cmd": "x"},
+        "train": {"foreach": "${models}", "do": {"cmd": "x"}},
+        "tune": {"foreach": "${search.values}", "do": {"cmd": "x"}},
+        "list": {"foreach": ["a", 1], "do": {"cmd": "x"}},
+        "group": {"foreach": {"b": {"x": 1}}, "do": {"cmd": "x"}},
+        "unknown": {"foreach": "${nowhere.at.all}", "do": {"cmd": "x"}},
+    }
+}
+
+
+def test_stages_are_those_of_the_pipeline_and_its_parameters() -> None:
+    parameters = {"models": {"cnn": {}, "other": {}}, "search": {"values": [3, 4]}}
+    found = stage_names(PIPELINE, parameters)
+    assert found == {"split", "train@cnn", "train@other", "tune@3", "tune@4", "list@a", "list@1", "group@b"}
+    assert stage_names({}, parameters) == set()
+
+
+EVIL = "x` <img src=x> @somebody | [a](javascript:b)"
+
+
+def test_names_and_values_of_a_branch_are_shown_as_code() -> None:
+    """Nothing of them is Markdown, HTML or a mention: outside of code, the text has only what is written here."""
+    record = {"cmd": EVIL, "deps": [{"path": EVIL, "md5": "1"}], "params": {"params.yaml": {EVIL: EVIL}}}
+    other = {"cmd": "y", "deps": [{"path": EVIL, "md5": "2"}], "params": {"params.yaml": {EVIL: {EVIL: 1}}}}
+    base = Results({"cnn": {"accuracy": 0.5, "dataset": "demo", "n_test": 3}}, {EVIL: record})
+    here = Results(
+        {
+            "cnn": {"accuracy": 0.5, "dataset": EVIL, "n_test": 3},
+            EVIL: {"accuracy": 0.5},
+            "comparison": {f"{EVIL}_minus_cnn": {"accuracy": 0.1}},
+        },
+        {EVIL: other, f"{EVIL}2": other},
+    )
+    text = pull_request.report(base, here, name=EVIL, stale=[EVIL], figures={}, synthetic=False)
+    text += pull_request.failure(EVIL, EVIL)
+    outside = re.sub(r"`[^`\n]*`", "", text)
+    for dangerous in ("<img", "@", "javascript", "](", "somebody"):
+        assert dangerous in text
+        assert dangerous not in outside
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {3, 6}, "no name adds a cell"
 
 
 # Posting it. ------------------------------------------------------------------------------------------------------
@@ -329,7 +402,7 @@ def test_an_experiment_becomes_a_pull_request(finished: Project, tmp_path: Path)
             done = workflows.run("experiment", step, runner.path, environment)
             assert done.returncode == 0, done.stdout + done.stderr
             said[model, step] = done.stdout
-    assert stages_run(said["birnn", "Run it"]) <= {"download", "promote"}, "the rest is in the remote"
+    assert stages_run(said["birnn", "Run it"]) <= {"promote"}, "the rest is in the remote"
     assert "Nothing has changed" in said["cnn", "Propose it"]
     (created,) = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert created[:4] == ["pr", "create", "--base", "main"]

@@ -1,16 +1,15 @@
 """Real recordings: the pipeline with nothing but an entry in params.yaml."""
 
 import io
-import json
 import math
 import zipfile
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
+from fma_genre import store
 from project import Project, create
 from real import REAL, needs_real
 
@@ -61,8 +60,8 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def read_json(project: Project, name: str) -> dict[str, Any]:
-    return json.loads((project.path / "metrics" / name).read_text())
+def read_index(project: Project) -> pd.DataFrame:
+    return store.read_index(project.path / "data/index.csv")
 
 
 def test_the_split_of_instruments(instruments: Project) -> None:
@@ -73,31 +72,37 @@ def test_the_split_of_instruments(instruments: Project) -> None:
 
 
 def test_every_clip_of_instruments_is_used(instruments: Project) -> None:
-    dataset = read_json(instruments, "dataset.json")
-    assert dataset["used"] == {"training": 210, "validation": 30, "test": 60}
-    assert dataset["unreadable"] == {"training": 0, "validation": 0, "test": 0}
-    assert sum(dataset["cut"].values()) == 0  # the longest lasts 26 s
-    index = pd.read_csv(instruments.path / "data/spectrograms/index.csv")
-    assert sum(dataset["padded"].values()) == (index["frames"] < 128).sum() > 0
+    index = read_index(instruments)
+    tracks = pd.read_csv(instruments.path / "data/tracks.csv")
+    pd.testing.assert_frame_equal(index[list(tracks.columns)], tracks, check_dtype=False)
+    assert (index["frames"] > 0).all()
+    assert (index["left_out"] == "").all()
+    assert not index["cut"].any()  # the longest lasts 26 s
+    assert (index["frames"] < 128).any(), "segments of some clips have to be filled"
 
 
 @pytest.mark.parametrize("row", [0, 77, 150, 299])
 def test_a_row_is_as_long_as_its_clip(instruments: Project, row: int) -> None:
-    line = pd.read_csv(instruments.path / "data/spectrograms/index.csv").loc[row]
+    line = read_index(instruments).loc[row]
     with zipfile.ZipFile(INSTRUMENTS / "fma_instruments.zip") as archive:
         (member,) = (name for name in archive.namelist() if name.endswith(f"/{line['track_id']:06d}.mp3"))
         info = soundfile.info(io.BytesIO(archive.read(member)))
     assert line["frames"] == 1 + math.ceil(info.frames * 22050 / info.samplerate) // 512
     for representation in ("mel", "stft"):
-        levels = np.load(instruments.path / f"data/spectrograms/{representation}.npy", mmap_mode="r")[line["row"]]
+        levels = store.open_store(representation, instruments.path / "data").levels[row]
         assert levels[: line["frames"]].max() == 255  # the clip's maximum
         assert not levels[line["frames"] :].any()
 
 
 def test_every_clip_of_music_is_used(music: Project) -> None:
-    dataset = read_json(music, "dataset.json")
-    assert sum(dataset["used"].values()) == 39
-    assert sum(dataset["unreadable"].values()) == 0
-    index = pd.read_csv(music.path / "data/spectrograms/index.csv")
+    index = read_index(music)
     assert len(index) == 39
     assert index["frames"].between(1285, 1292).all()  # of 30 s
+    assert (index["left_out"] == "").all()
+
+
+@pytest.mark.parametrize("representation", ["mel", "stft"])
+def test_a_store_names_its_data_set(music: Project, representation: str) -> None:
+    description = store.open_store(representation, music.path / "data").description
+    assert (description.dataset, description.synthetic) == ("cc_music", False)
+    assert len(description.classes) == read_index(music)["genre"].nunique()

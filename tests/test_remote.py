@@ -1,12 +1,13 @@
 """A DVC remote: what one clone pushes, a fresh one pulls, and then has nothing to run."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from moto.server import ThreadedMotoServer
 
-from project import Project
+from project import Project, stages_run
 
 KEYS = {"access_key_id": "testing", "secret_access_key": "testing"}
 
@@ -32,35 +33,57 @@ def configure(project: Project, url: str, **options: str) -> None:
         project.run("dvc", "remote", "modify", "--local", "storage", option, value)
 
 
-def assert_pulled_results_need_no_run(finished: Project, folder: Path, url: str, **options: str) -> None:
+def pulled(finished: Project, folder: Path, url: str, **options: str) -> Project:
+    """A fresh clone of the project with what a copy of it pushed; its FMA_HOME does not exist."""
     project = finished.copy(folder / "project")
     configure(project, url, **options)
     project.run("dvc", "push")
-    clone = finished.clone(folder / "clone")
+    clone = Project(finished.clone(folder / "clone").path, folder / "home")
     configure(clone, url, **options)
     clone.run("dvc", "pull")
+    return clone
+
+
+def assert_pulled_results_need_no_run(clone: Project, finished: Project) -> None:
     assert clone.repro() == set()
-    for name in ("models/promoted/settings.json", "models/cnn/seed0.safetensors", "data/spectrograms/mel.npy"):
+    for name in ("models/promoted/settings.json", "models/cnn/seed0.safetensors", "data/mel/levels.npy"):
         assert (clone.path / name).read_bytes() == (finished.path / name).read_bytes()
     assert not clone.run("git", "status", "--porcelain").stdout
+    assert not clone.home.exists()
 
 
 def test_a_folder(finished: Project, tmp_path: Path) -> None:
-    assert_pulled_results_need_no_run(finished, tmp_path, str(tmp_path / "storage"))
+    assert_pulled_results_need_no_run(pulled(finished, tmp_path, str(tmp_path / "storage")), finished)
 
 
 def test_s3(finished: Project, tmp_path: Path) -> None:
     with s3() as address:
-        assert_pulled_results_need_no_run(finished, tmp_path, "s3://results/fma", endpointurl=address, **KEYS)
+        clone = pulled(finished, tmp_path, "s3://results/fma", endpointurl=address, **KEYS)
+        assert_pulled_results_need_no_run(clone, finished)
 
 
-def test_an_experiment_in_a_pulled_clone_runs_only_what_changed(finished: Project, tmp_path: Path) -> None:
-    storage = str(tmp_path / "storage")
-    project = finished.copy(tmp_path / "project")
-    configure(project, storage)
-    project.run("dvc", "push")
-    clone = finished.clone(tmp_path / "clone")
-    configure(clone, storage)
-    clone.run("dvc", "pull")
-    clone.edit_params(lambda params: params.update(model="birnn"))
-    assert clone.repro() == {"download", "promote"}
+def test_shipping_the_other_model_in_a_pulled_clone_touches_no_archive(finished: Project, tmp_path: Path) -> None:
+    clone = pulled(finished, tmp_path, str(tmp_path / "storage"))
+    assert stages_run(clone.run("dvc", "exp", "run", "-S", "model=birnn").stdout) == {"promote"}
+    assert (clone.path / "metrics/promoted.json").read_bytes() == (finished.path / "metrics/birnn.json").read_bytes()
+    assert not clone.home.exists()
+
+
+def test_a_stage_in_a_pulled_clone_says_how_to_bring_the_archives_back(finished: Project, tmp_path: Path) -> None:
+    """A data set that was pulled is usable without its archives, until a stage before training must run."""
+    clone = pulled(finished, tmp_path, str(tmp_path / "storage"))
+    spectrograms = ("dvc", "repro", "--force", "--single-item", "spectrograms")
+    refused = clone.run(*spectrograms, check=False)
+    assert refused.returncode != 0
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("spectrograms: ")]
+    command = re.search("`(.+)`", line)
+    assert command
+    assert command[1] == "dvc repro --force --single-item download"
+    assert "Traceback" not in refused.stderr
+    assert not clone.home.exists()
+
+    clone.run(*command[1].split())
+    clone.run(*spectrograms)
+    assert clone.repro() == set()
+    assert (clone.path / "data/stft/levels.npy").read_bytes() == (finished.path / "data/stft/levels.npy").read_bytes()
+    assert clone.run("git", "diff", "--stat").stdout == ""

@@ -8,7 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fma_genre import InputError, params, tracks
+from fma_genre.archives import tracks
+from fma_genre.common import params
+from fma_genre.common.errors import InputError
+from fma_genre.common.params import Expect
 from real import REAL, needs_real
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
@@ -75,7 +78,7 @@ def real_table() -> pd.DataFrame:
 @pytest.mark.parametrize(("subset", "counts"), [("small", (45, 4, 9)), ("medium", (127, 9, 58))])
 def test_real_subsets_are_nested(real_table: pd.DataFrame, subset: str, counts: tuple[int, ...]) -> None:
     expect = dict(zip(tracks.SPLITS, counts, strict=True))
-    selected = tracks.select(real_table, subset, "tracks.csv", expect)
+    selected = tracks.select(real_table, subset, "tracks.csv", Expect(**expect))
     assert len(selected) == sum(counts)
     assert Counter(selected["split"]) == expect
 
@@ -88,10 +91,10 @@ def test_real_table_agrees_with_an_independent_reading(real_table: pd.DataFrame)
         pd.testing.assert_series_equal(real_table[name], reference[column], check_names=False, check_dtype=False)
     selected = tracks.select(real_table, "large", "tracks.csv")
     labelled = reference[reference["track", "genre_top"].notna()]
-    assert selected.index.tolist() == sorted(labelled.index)
+    assert selected["track_id"].tolist() == sorted(labelled.index)
     assert len(selected) == 682 - 51
-    assert set(selected) == {"artist_id", "genre", "split"}
-    assert selected.index.dtype == selected["artist_id"].dtype == "int64"
+    assert list(selected) == ["track_id", "artist_id", "genre", "split"]
+    assert selected["track_id"].dtype == selected["artist_id"].dtype == "int64"
 
 
 @needs_real
@@ -102,9 +105,9 @@ def test_published_number_of_genres_is_in_the_parameters() -> None:
     assert len(by_track) == 106_574
     assert len(genres) == 16
     for name in ("medium", "large"):
-        assert PARAMS["datasets"][name]["expect"]["genres"] == len(genres)
+        assert PARAMS.datasets[name].expect.genres == len(genres)
     for name, total in {"small": 8_000, "medium": 25_000, "large": 106_574}.items():
-        assert sum(PARAMS["datasets"][name]["expect"][split] for split in SPLITS) == total
+        assert sum(getattr(PARAMS.datasets[name].expect, split) for split in SPLITS) == total
 
 
 # Subsets, split and genres. ---------------------------------------------------------------------------------------
@@ -113,9 +116,9 @@ def test_published_number_of_genres_is_in_the_parameters() -> None:
 @pytest.mark.parametrize(("subset", "ids"), [("small", [3, 5]), ("medium", [2, 3, 5, 9]), ("large", [2, 3, 5, 7, 9])])
 def test_a_subset_holds_the_smaller_ones_sorted_and_labelled(subset: str, ids: list[int]) -> None:
     selected = tracks.select(read(csv(ROWS)), subset, "tracks.csv")
-    assert selected.index.tolist() == ids
+    assert selected["track_id"].tolist() == ids
     by_id = {row["track"]: row for row in ROWS}
-    for track, found in selected.to_dict("index").items():
+    for track, found in selected.set_index("track_id").to_dict("index").items():
         wanted = by_id[track]
         assert found == {"artist_id": wanted["artist"], "genre": wanted["genre"], "split": wanted["split"]}
 
@@ -127,8 +130,8 @@ def test_columns_are_found_by_name_wherever_they_stand() -> None:
 
 
 def test_rows_without_a_genre_are_counted_before_they_are_dropped() -> None:
-    expect = {"training": 2, "validation": 2, "test": 2, "genres": 2}
-    assert 11 not in tracks.select(read(csv(ROWS)), "large", "tracks.csv", expect).index
+    expect = Expect(training=2, validation=2, test=2, genres=2)
+    assert 11 not in tracks.select(read(csv(ROWS)), "large", "tracks.csv", expect)["track_id"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -141,12 +144,12 @@ def test_rows_without_a_genre_are_counted_before_they_are_dropped() -> None:
 )
 def test_published_counts_that_differ_are_refused(expect: dict[str, int], says: str) -> None:
     with pytest.raises(InputError, match=f"^archive, {says}$"):
-        tracks.select(read(csv(ROWS)), "large", "archive", expect)
+        tracks.select(read(csv(ROWS)), "large", "archive", Expect(**expect))
 
 
 def test_a_split_that_has_no_track_at_all_counts_as_none() -> None:
     with pytest.raises(InputError, match="subset small: expected test 1, found 0"):
-        tracks.select(read(csv(ROWS)), "small", "archive", {"test": 1})
+        tracks.select(read(csv(ROWS)), "small", "archive", Expect(test=1))
 
 
 def test_an_artist_in_two_splits_is_refused() -> None:
@@ -158,7 +161,7 @@ def test_an_artist_in_two_splits_is_refused() -> None:
 
 def test_an_artist_in_two_splits_does_not_matter_outside_the_subset() -> None:
     rows = [*ROWS, row(13, "test", subset="large", artist=0)]
-    assert 13 not in tracks.select(read(csv(rows)), "medium", "archive").index
+    assert 13 not in tracks.select(read(csv(rows)), "medium", "archive")["track_id"].tolist()
 
 
 # Wrong tables. ----------------------------------------------------------------------------------------------------
@@ -197,11 +200,11 @@ def test_the_index_must_be_called_track_id() -> None:
         (row(21, "dev"), "track 21: expected split training, validation, test, found 'dev'"),
         (row(21, ""), "track 21: expected split training, validation, test, found ''"),
         (row(21, subset="tiny"), "track 21: expected subset small, medium, large, found 'tiny'"),
-        (row(5), "track 5 stands in it twice"),
+        (row(5), "expected every track once, found duplicate track_id 5"),
         (row("x"), "expected whole numbers as track_id, found 'x'"),
         (row("1e3"), "expected whole numbers as track_id, found '1e3'"),
         (row(""), "expected whole numbers as track_id, found ''"),
-        (row("05"), "track 05 stands in it twice"),
+        (row("05"), "expected every track once, found duplicate track_id 05"),
         (row(21, artist="nobody"), "track 21: expected a whole number as artist id, found 'nobody'"),
         (row(21, artist=""), "track 21: expected a whole number as artist id, found ''"),
         (row(21, artist=1.5), "track 21: expected a whole number as artist id, found '1.5'"),
@@ -271,3 +274,30 @@ def test_what_cannot_be_trained_on_is_refused(rows: list[Row], says: str) -> Non
 def test_a_genre_is_text_whatever_it_looks_like(genre: str) -> None:
     rows = [row(1, "training", genre), row(2, "test", genre)]
     assert read(csv(rows))["genre"].tolist() == [genre, genre]
+
+
+# data/tracks.csv. -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "genres", [["1980", "007"], ["True", "False"], ["None", "NA"], ['"quoted", and more', "\x1b[2J"]]
+)
+def test_what_split_writes_later_stages_read(tmp_path: Path, genres: list[str]) -> None:
+    """Genres are text, whatever they look like; the same tracks give the same bytes."""
+    columns = {"track_id": [1, 2], "artist_id": [7, 8], "genre": genres, "split": ["training", "test"]}
+    selected, path = pd.DataFrame(columns), tmp_path / "data" / "tracks.csv"
+    tracks.write_tracks(selected, path)
+    again = tracks.read_tracks(path)
+    assert again.to_dict("list") == columns
+    content = path.read_bytes()
+    assert content.startswith(b"track_id,artist_id,genre,split\n1,7,")
+    assert b"\r" not in content
+    tracks.write_tracks(again, path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", ["", "track_id,genre\n2,Rock\n", "track_id,artist_id,genre,split\nx,1,Rock,test\n"])
+def test_tracks_of_another_form_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tracks.csv").write_text(content)
+    with pytest.raises(InputError, match=r"tracks\.csv: expected a table of track_id, artist_id, genre, split"):
+        tracks.read_tracks(tmp_path / "tracks.csv")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from closure import SOURCE, Stage, closure, imports
 from project import ROOT
 from workflows import FOLDER, NAMES, load
 
@@ -61,3 +62,16 @@ def test_the_experiment_and_the_makefile_call_what_there_is() -> None:
     )
     for script in re.findall(r"src/\w+\.py", scripts + (ROOT / "Makefile").read_text()):
         assert (ROOT / script).is_file()
+
+
+def test_the_report_installs_what_it_imports_and_nothing_else() -> None:
+    """Each package takes time that everybody waits for."""
+    steps = load("report")["jobs"]["report"]["steps"]
+    (install,) = [step["run"] for step in steps if step.get("run", "").startswith("pip install ")]
+    installed = set(install.removeprefix("pip install --quiet --constraint requirements.lock ").split())
+    files = closure(Stage("diff", SOURCE / "diff.py", {}, []))
+    assert len(files) > 5
+    imported = {name.partition(".")[0] for file in files for name in imports(file)}
+    packages = {"yaml": "pyyaml"}
+    others = imported - sys.stdlib_module_names - {"fma_genre"}
+    assert installed == {"dvc"} | {packages.get(name, name) for name in others}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fma_genre import InputError, zips
+from fma_genre.archives import zips
+from fma_genre.common.errors import InputError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
@@ -91,7 +92,7 @@ def test_sound_bzip2_never_needs_the_archives_directory(tmp_path: Path, monkeypa
 def outcome(read: object) -> bytes | str:
     try:
         return read()  # type: ignore[operator]
-    except zips.DAMAGED as error:
+    except zips.ZIP_ERRORS as error:
         return f"{type(error).__name__}: {error}"
 
 

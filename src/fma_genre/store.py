@@ -1,55 +1,151 @@
-"""Stored spectrograms: one array a representation, `(tracks, frames, bins)` in 8 bits, and an index of its rows.
+"""Stored spectrograms, the hand-over from feature extraction to learning.
 
-The index has a line for every usable track: its `row` in the arrays, `track_id`, `artist_id`, `genre`, `split`
-and `frames`, how many of the row's frames its clip fills (what follows them is 0).
+`data/index.csv` has a row for every track of the split, in order of track id. `data/<representation>/levels.npy` holds
+levels in 8 bits, `(tracks, frames, bins)`: row i belongs to row i of the index. `store.json` beside it describes them.
+
+Columns of the index: `track_id`, `artist_id`, `genre`, `split`; `frames`, how many frames of its row the clip fills
+(the rest is 0; none if the clip is left out); `cut`, whether the file goes on after them; `left_out`, why the track is
+not used, or empty.
 """
 
+import json
 import math
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike
 
-from fma_genre.files import whole, write_text
+from fma_genre.common import schema
+from fma_genre.common.errors import InputError
+from fma_genre.common.files import atomic, write_json, write_text
+from fma_genre.common.params import Bands, FloorDb, Hop, Params, SampleRate, Seconds, TransformLength
+from fma_genre.common.schema import Length, Name, Range
 
-COLUMNS = ["row", "track_id", "artist_id", "genre", "split", "frames"]
-
-
-def create(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
-    """A file of zeros that takes up no disk until `write` fills its rows."""
-    with whole(path) as part:
-        npy.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
-
-
-def rows(path: Path) -> np.ndarray:
-    """The memory-mapped array, only to be read: of one that may be written to, the system reserves all the memory."""
-    return npy.open_memmap(path, mode="r")
+DATA = Path("data")
+INDEX, LEVELS, DESCRIPTION = "index.csv", "levels.npy", "store.json"
+COLUMNS = ["track_id", "artist_id", "genre", "split", "frames", "cut", "left_out"]
+SHARED = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all representations share
+PerBin = Annotated[tuple[Annotated[float, Range(0, 1e6)], ...], Length(1, 2**16)]
+TOP_LEVEL = 255  # stored levels are 0 (the floor) … 255 (the clip's maximum)
 
 
-def read(path: Path, row: int) -> np.ndarray:
-    """One row, (frames, bins) of a representation."""
-    with path.open("rb") as file:
-        shape, dtype = _seek(file, row)
-        return np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+@dataclass(frozen=True)
+class Description:
+    """How the levels of a store were made, and of what; a trained model carries that of its store."""
+
+    dataset: str
+    synthetic: bool  # the built-in demo, which says nothing about music
+    classes: Annotated[tuple[str, ...], Length(2, 10_000)]  # genres of the used tracks, sorted
+    representation: Name
+    n_fft: TransformLength
+    sample_rate: SampleRate  # Hz
+    seconds: Seconds  # of each clip, at most
+    hop: Hop  # samples
+    floor_db: FloorDb  # level 0 is this far below the clip's maximum
+    frequencies: PerBin  # Hz, the centre of each bin, rising
+    mels: PerBin  # the same on Slaney's mel scale
+    bands: Bands | None = None  # of mel
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """The representation's own: n_fft, and bands of mel."""
+        return {"n_fft": self.n_fft} | ({"bands": self.bands} if self.bands else {})
+
+    def as_json(self) -> dict[str, Any]:
+        """The form that `schema.read` takes back."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
-def write(path: Path, row: int, values: np.ndarray) -> None:
-    """Fills the beginning of a row with contiguous `values`. Unlike a memory map, a full disk is an OSError."""
-    with path.open("r+b") as file:
-        _seek(file, row)
-        file.write(values.data)
+@dataclass(frozen=True)
+class Store:
+    """One representation of a data set, opened for reading."""
+
+    folder: Path
+    description: Description
+    index: pd.DataFrame
+
+    @property
+    def used(self) -> pd.DataFrame:
+        """Rows of the index whose tracks are used; their labels are rows of the levels."""
+        return used(self.index)
+
+    @property
+    def identity(self) -> list[Any]:
+        """Identifies the levels without reading them; a copy of the same file may count as another."""
+        status = (self.folder / LEVELS).stat()
+        return [status.st_size, status.st_mtime_ns, self.index.to_csv()]
+
+    @property
+    def levels(self) -> np.ndarray:
+        """All levels (tracks, frames, bins), memory-mapped."""
+        return rows(self.folder / LEVELS)
+
+    def decibels(self, row: int) -> np.ndarray:
+        """Levels of one clip in dB relative to its maximum, (frames, bins) float32."""
+        stored = read(self.folder / LEVELS, row)[: self.index["frames"].iloc[row]]
+        return dequantise(stored, self.description.floor_db)
 
 
-def _seek(file: BinaryIO, row: int) -> tuple[tuple[int, ...], np.dtype]:
-    """Goes to the beginning of a row; its shape and type."""
-    npy.read_magic(file)
-    (_, *shape), _, dtype = npy.read_array_header_1_0(file)
-    file.seek(row * math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
-    return tuple(shape), dtype
+def open_store(representation: str, data: Path = DATA) -> Store:
+    """Open the store of a representation.
+
+    Raises:
+        InputError: its files are damaged, or do not belong together.
+        FileNotFoundError: one of them does not exist.
+    """
+    folder = data / representation
+    store = Store(folder, read_description(folder / DESCRIPTION), read_index(data / INDEX))
+    genres = classes(store.index)
+    if store.description.classes != tuple(genres):
+        found = ", ".join(store.description.classes)
+        raise _damaged(folder / DESCRIPTION, f"the genres of {data / INDEX}, {', '.join(genres)}", found)
+    _check_levels(store)
+    return store
+
+
+def _check_levels(store: Store) -> None:
+    """Raise InputError unless the array has a row for each track of the index, with the described bins."""
+    path = store.folder / LEVELS
+    tracks, frames, bins = len(store.index), store.index["frames"].max(), len(store.description.frequencies)
+    expected = f"8-bit levels of {tracks} tracks, at least {frames} frames and {bins} bins"
+    try:
+        levels = store.levels
+    except ValueError as error:
+        raise _damaged(path, expected, error) from error
+    fits = levels.ndim == 3 and levels.shape[::2] == (tracks, bins) and levels.shape[1] >= frames
+    if not fits or levels.dtype != np.uint8:
+        raise _damaged(path, expected, f"{levels.dtype} {levels.shape}")
+
+
+def check_current(store: Store, params: Params) -> None:
+    """Raise InputError if params.yaml has changed since the store was made, as it may have for a stage run by hand."""
+    made, spectrograms = store.description, params.spectrograms
+    expected = {"dataset": params.dataset} | {key: getattr(spectrograms, key) for key in SHARED}
+    expected |= {"settings": asdict(getattr(spectrograms, made.representation))}
+    for key, value in expected.items():
+        if getattr(made, key) != value:
+            raise _damaged(store.folder / DESCRIPTION, f"{key} {value} as in params.yaml", getattr(made, key))
+
+
+def _damaged(path: Path, expected: str, found: object) -> InputError:
+    return InputError(f"{path}: expected {expected}, found {found}: `dvc repro spectrograms` makes it anew")
+
+
+def write_description(path: Path, description: Description) -> None:
+    write_json(path, description.as_json())
+
+
+def read_description(path: Path) -> Description:
+    """Raise InputError if the file does not hold a description."""
+    try:
+        return schema.read(Description, json.loads(path.read_text(encoding="utf-8")), "")
+    except (ValueError, RecursionError, InputError) as error:
+        raise InputError(f"{path}: expected the description of a store, found: {error}") from error
 
 
 def write_index(path: Path, index: pd.DataFrame) -> None:
@@ -57,5 +153,64 @@ def write_index(path: Path, index: pd.DataFrame) -> None:
 
 
 def read_index(path: Path) -> pd.DataFrame:
-    # A genre may well be called "None" or "1980".
-    return pd.read_csv(path, keep_default_na=False, dtype={"genre": str})
+    """Raise InputError if the file is not an index."""
+    types: dict[str, type] = dict.fromkeys(COLUMNS, int) | {"cut": bool}
+    types |= {"genre": str, "split": str, "left_out": str}  # a genre may be called "None" or "1980"
+    try:
+        index = pd.read_csv(path, keep_default_na=False, dtype=types)
+    except ValueError as error:
+        raise _damaged(path, "an index of tracks", error) from error
+    if list(index.columns) != COLUMNS:
+        raise _damaged(path, f"the columns {', '.join(COLUMNS)}", ", ".join(index.columns))
+    return index
+
+
+def used(index: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the tracks that are not left out."""
+    return index[index["frames"] > 0]
+
+
+def classes(index: pd.DataFrame) -> list[str]:
+    """Genres of the used tracks, sorted."""
+    return sorted(used(index)["genre"].unique())
+
+
+def dequantise(stored: np.ndarray, floor_db: float) -> np.ndarray:
+    """Stored levels in dB, −`floor_db` to 0, float32; within half a step of what was stored."""
+    return (stored.astype(np.float32) / TOP_LEVEL - 1) * floor_db
+
+
+# Arrays whose rows several processes write. -----------------------------------------------------------------------
+
+
+def create(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
+    """Create a sparse file of zeros, which takes up disk space as rows are written."""
+    with atomic(path) as part:
+        npy.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+
+
+def rows(path: Path) -> np.ndarray:
+    """Map the array for reading only: for a writable map, the kernel would reserve its whole size."""
+    return npy.open_memmap(path, mode="r")
+
+
+def read(path: Path, row: int) -> np.ndarray:
+    """One row of the array."""
+    with path.open("rb") as file:
+        shape, dtype = _seek(file, row)
+        return np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
+
+def write(path: Path, row: int, values: np.ndarray) -> None:
+    """Write contiguous `values` to the beginning of a row. Unlike with a memory map, a full disk is an OSError."""
+    with path.open("r+b") as file:
+        _seek(file, row)
+        file.write(values.data)
+
+
+def _seek(file: BinaryIO, row: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Move to the beginning of a row; return its shape and type."""
+    npy.read_magic(file)
+    (_, *shape), _, dtype = npy.read_array_header_1_0(file)
+    file.seek(row * math.prod(shape) * dtype.itemsize, os.SEEK_CUR)
+    return tuple(shape), dtype

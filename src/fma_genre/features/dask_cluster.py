@@ -1,0 +1,55 @@
+"""Where clips are extracted: processes on this machine, or the Dask cluster that DASK_SCHEDULER_ADDRESS names."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from joblib import Parallel, parallel_config
+
+import fma_genre
+from fma_genre.common.errors import InputError
+from fma_genre.common.workers import worker_count
+from fma_genre.features.frames import frame_count
+
+ADDRESS = "DASK_SCHEDULER_ADDRESS"
+SOURCE = Path(fma_genre.__file__).resolve().parents[1]
+
+
+@contextmanager
+def open_workers(tasks: int) -> Iterator[Parallel]:
+    """A joblib engine for this number of tasks, which returns results as they come."""
+    if os.environ.get(ADDRESS):
+        with _dask(os.environ[ADDRESS]), parallel_config("dask"):
+            yield _engine(-1)  # the whole cluster
+    else:
+        with parallel_config("loky"):
+            yield _engine(min(worker_count(), tasks))
+
+
+def _engine(jobs: int) -> Parallel:
+    return Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[None]:
+    """Connect to a scheduler, and give its workers this checkout's code, whatever they ran before."""
+    try:
+        from distributed import Client
+        from distributed.diagnostics.plugin import UploadDirectory
+    except ImportError as error:
+        raise InputError(f"{ADDRESS}: expected Dask, found it not installed: pip install '.[dask]'") from error
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{ADDRESS}: expected a running scheduler, found none at {address}: {error}") from error
+    with client:
+        client.register_plugin(UploadDirectory(str(SOURCE), restart_workers=True, update_path=True, skip_words=()))
+        try:
+            client.submit(frame_count, 1, 1, 1).result()
+        except RuntimeError as error:  # joblib would wait for ever
+            raise InputError(
+                f"{ADDRESS}: expected a scheduler that can import the project, found one that cannot:"
+                " start it in the checkout with PYTHONPATH=src"
+            ) from error
+        yield

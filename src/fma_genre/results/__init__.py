@@ -1,0 +1,1 @@
+"""From predictions to metrics, comparison, report and figures."""

@@ -1,0 +1,149 @@
+"""Front ends: what each keeps of the levels, against NumPy and SciPy, and what all of them promise."""
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dct, idct
+from torch import Tensor
+
+from fma_genre.front_ends.cepstral import Arguments, FrontEnd
+from fma_genre.learning import build
+from fma_genre.learning import clips as clips_module
+from fma_genre.learning.clips import Clips
+from stores import make_clips
+from test_clips import random_levels
+
+SEGMENT = 128
+ARGUMENTS = {"cepstral": {"coefficients": 5}}  # of every front end
+
+
+def clips(lengths: list[int], levels: Tensor) -> Clips:
+    """Clips whose bins are evenly spread over the mel scale."""
+    return make_clips(levels, SEGMENT, lengths=lengths, frequencies=np.arange(levels.shape[2]))
+
+
+def fit(data: Clips, coefficients: int) -> FrontEnd:
+    return FrontEnd.fit(data, Arguments(coefficients))
+
+
+def applied(front_end: build.FrontEnd, levels: Tensor) -> Tensor:
+    """A network's input."""
+    return front_end.decode(front_end.encode(levels))
+
+
+# All front ends. --------------------------------------------------------------------------------------------------
+
+
+def test_every_front_end_is_tested_here() -> None:
+    folder = Path(build.__file__).parents[1] / "front_ends"
+    assert {path.stem for path in folder.glob("[!_]*.py")} == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_tensors_have_the_announced_shapes_and_make_the_same_front_end_again(name: str) -> None:
+    levels = random_levels([200, 50], bins=12)
+    front_end = build.fit_front_end(name, ARGUMENTS[name], clips([200, 50], levels))
+    tensors = build.tensors_of(front_end)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    assert shapes == build.front_end_shapes(name, ARGUMENTS[name], bins=12)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+    again = build.restore_front_end(name, tensors)
+    assert torch.equal(applied(again, levels), applied(front_end, levels))
+    moved = build.tensors_of(build.move(front_end, torch.device("meta")))
+    assert {tensor.device.type for tensor in moved.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_network_gets_as_many_frames_and_bins_as_are_stored(name: str) -> None:
+    levels = random_levels([200, 50], bins=12)
+    front_end = build.fit_front_end(name, ARGUMENTS[name], clips([200, 50], levels))
+    found = applied(front_end, levels[:, :20])
+    assert found.shape == (2, 20, 12)
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_moved_bins_count_as_if_levels_had_been_moved(name: str) -> None:
+    levels = random_levels([200, 200, 200], bins=8)
+    front_end = build.fit_front_end(name, ARGUMENTS[name], clips([200] * 3, levels))
+    source_bins = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6, 7, 7]])
+    found = front_end.encode_shifted([levels[:2], levels[2:]], source_bins)
+    moved = torch.cat([levels[:2][..., source_bins[0]], levels[2:][..., source_bins[1]]])
+    np.testing.assert_allclose(found, front_end.encode(moved), atol=1e-4)
+
+
+# cepstral. --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 64])
+def test_mel_bands_become_standardised_cepstra(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over bands as wide as each other, the cosines are SciPy's DCT."""
+    monkeypatch.setattr(clips_module, "CHUNK", chunk)
+    lengths = [1, 40, 300, 7, 128]
+    levels = random_levels([*lengths, 299], bins=12, frames=310)  # the last row of the store belongs to another split
+    even = np.arange(1.0, 13) * 60  # Hz, where the mel scale is linear
+    data = make_clips(levels, SEGMENT, lengths=[*lengths, 299], frequencies=even).subset(torch.arange(5))
+    front_end = fit(data, 5)
+
+    frames = np.concatenate([levels[row, :length].numpy() for row, length in enumerate(lengths)]).astype(np.float64)
+    standard = (frames - frames.mean(axis=0)) / frames.std(axis=0)
+    cepstrum = dct(standard, axis=1)[:, :5]
+    expected = cepstrum / cepstrum.std(axis=0)
+    found = front_end.encode(torch.from_numpy(frames))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+    smooth = idct(np.pad(expected * [2, 1, 1, 1, 1], ((0, 0), (0, 7))), axis=1)
+    found = applied(front_end, torch.from_numpy(frames)).numpy()
+    np.testing.assert_allclose(found / found.std(), smooth / smooth.std(), atol=1e-4)
+
+
+def test_bins_have_a_say_by_their_share_of_the_mel_scale() -> None:
+    """Both representations of one smooth spectrum have the same coefficients, but for their sampling."""
+    codes, generator = {}, np.random.default_rng(0)
+    amplitudes = generator.normal(size=(1, 400, 3)) * [3, 2, 1]
+    mel = librosa.mel_frequencies(n_mels=130, fmin=0, fmax=11025)[1:-1]
+    stft = librosa.fft_frequencies(sr=22050, n_fft=1024)[1:]
+    for name, frequencies in (("mel", mel), ("stft", stft)):
+        place = librosa.hz_to_mel(frequencies) / librosa.hz_to_mel(11025)
+        waves = amplitudes @ np.cos(np.pi * np.arange(1, 4)[:, None] * place)
+        levels = torch.from_numpy((128 + 10 * waves).astype(np.uint8))
+        front_end = fit(make_clips(levels, SEGMENT, frequencies=frequencies), 4)
+        codes[name] = front_end.encode(levels)[0, :, 1:]
+    for first, second in zip(codes["mel"].T, codes["stft"].T, strict=True):
+        assert np.corrcoef(first, second)[0, 1] > 0.97
+
+
+def test_input_of_a_network_has_mean_0_and_deviation_about_1() -> None:
+    levels = random_levels([400] * 3, bins=24)
+    standard = applied(fit(clips([400] * 3, levels), 8), levels)
+    assert standard.shape == levels.shape
+    np.testing.assert_allclose(standard.mean(dim=(0, 1)), 0, atol=1e-4)
+    assert float(standard.square().mean()) == pytest.approx(1, rel=1e-4)
+
+
+def test_with_as_many_coefficients_as_bins_nothing_is_lost() -> None:
+    levels = random_levels([400], bins=6)
+    front_end = fit(clips([400], levels), 100)
+    assert front_end.analysis.shape == (6, 6)
+    assert front_end.shapes(Arguments(100), bins=6)["analysis"] == (6, 6)
+    back = applied(front_end, levels) @ torch.linalg.inv(front_end.analysis @ front_end.synthesis)
+    np.testing.assert_allclose(back + front_end.mean, levels, atol=0.01)
+
+
+def test_what_hardly_varies_is_not_amplified() -> None:
+    levels = torch.full((4, 200, 8), 7, dtype=torch.uint8)
+    levels[:, ::2] = 107  # all bins alike: every coefficient but the first is constant
+    assert applied(fit(clips([200] * 4, levels), 8), levels).abs().max() < 10
+
+    empty = random_levels([200], bins=8)
+    empty[..., 6:] = 0  # as above half the rate of what was resampled
+    front_end = fit(clips([200], empty), 8)
+    source_bins = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 5]])  # content moves into it
+    shifted = front_end.decode(front_end.encode_shifted([empty], source_bins))
+    assert shifted.square().mean() < 100 * applied(front_end, empty).square().mean()
+
+    silent = fit(clips([200], torch.zeros(1, 200, 8, dtype=torch.uint8)), 8)
+    assert torch.equal(applied(silent, torch.zeros(1, 5, 8, dtype=torch.uint8)), torch.zeros(1, 5, 8))

@@ -1,0 +1,143 @@
+"""YAML that DVC and the stages read alike: whatever they could read differently is refused with its line."""
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+import yaml
+from dvc.utils.serialize import loads_yaml
+
+from fma_genre.common.errors import InputError
+from fma_genre.common.strict_yaml import parse
+from project import ROOT
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InputError) as error:
+        parse(text)
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 700
+    return message
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1", 1), ("-1", -1), ("+1", 1), ("0", 0), ("0x1F", 31), ("1.", 1.0), (".5", 0.5), ("1.5", 1.5),
+        ("1e-05", 1e-5), ("1E-5", 1e-5), ("1.5e-3", 1.5e-3), ("1e5", 1e5), ("-1E+5", -1e5), ("1e-5  # small", 1e-5),
+        ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
+        ("cnn", "cnn"), ("1e", "1e"), ("1e5x", "1e5x"), ("1e5_0", "1e5_0"), ("69e818c0", "69e818c0"),
+        ("v1_000", "v1_000"), ("x:y", "x:y"), ("'010'", "010"), ('"yes"', "yes"),
+        ("two\n  lines", "two lines"), ("[1, 2.0, a]", [1, 2.0, "a"]), ("{b: 1}", {"b": 1}),
+    ],
+)  # fmt: skip
+def test_values_that_all_read_alike_are_read(written: str, value: Any) -> None:
+    found = parse(f"a: {written}\n")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "010", "-010", "+07", "08", "0o10", "0b11", "1_000", "1_0.5", "_1", "1:30", "190:20:30.15", "+.5", "-.5",
+        ".1e5", "yes", "No", "on", "OFF", "2001-01-01", "2001-01-01 10:00:00", "=", "0x_f", "1.2.3",
+    ],
+)  # fmt: skip
+def test_values_that_yaml_1_1_and_1_2_read_differently_are_refused(written: str) -> None:
+    expected = f"line 2: expected a value that YAML 1.1 and 1.2 read alike, or quotes, found '{written}'"
+    for text in (f"b: 1\na: {written}\n", f"b: 1\na: [{written}]\n"):
+        assert refusal(text) == expected
+    assert parse(f"a: '{written}'") == {"a": written}
+    if written != "=":  # as a key, a text to all
+        assert refusal(f"b: 1\n{written}: 1\n") == expected
+
+
+def scalars() -> list[str]:
+    """Every text of one or two characters that numbers, times and words are made of, and some longer ones."""
+    characters = "0127+-._eExob:~ynNcf"
+    short = ["".join(pair) for length in (1, 2) for pair in itertools.product(characters, repeat=length)]
+    generator = random.Random(1)
+    long = ["".join(generator.choices(characters, k=generator.randint(3, 7))) for _ in range(1500)]
+    return short + long
+
+
+def test_whatever_is_accepted_is_the_same_to_dvc() -> None:
+    accepted = 0
+    for scalar in scalars():
+        text = f"a: {scalar}\n"
+        try:
+            found = parse(text)
+        except InputError:
+            continue
+        accepted += 1
+        read = loads_yaml(text)
+        assert (found, type(found["a"])) == (read, type(read["a"])), scalar
+    assert accepted > 1000
+
+
+def test_checked_in_params_are_the_same_to_dvc() -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert parse(text) == loads_yaml(text) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "found"),
+    [
+        ("a: &x 1\nb: *x\n", 1, "x"),
+        ("a: 1\nb: &all {c: 1}\n", 2, "all"),
+        ("a: 1\nb: *nothing\n", 2, "nothing"),
+        ("a:\n- &x [1]\n", 2, "x"),
+        ("&key a: 1\n", 1, "key"),
+    ],
+)
+def test_anchors_and_aliases_are_refused(text: str, line: int, found: str) -> None:
+    expected = "expected values written out (`dvc exp run -S` expands anchors)"
+    assert refusal(text) == f"line {line}: {expected}, found '{found}'"
+
+
+def test_merge_keys_are_refused() -> None:
+    expected = "expected values written out (`dvc exp run -S` expands merge keys), found '<<'"
+    assert refusal("a: 1\nb:\n  <<: {c: 1}\n") == f"line 3: {expected}"
+    assert refusal("<<: [{c: 1}]\n") == f"line 1: {expected}"
+
+
+def test_an_alias_bomb_is_refused_at_its_first_anchor() -> None:
+    lines = ["- &l0 [a]", *(f"- &l{depth} [{', '.join(10 * [f'*l{depth - 1}'])}]" for depth in range(1, 30))]
+    assert refusal("\n".join(lines)).startswith("line 1: expected values written out")
+
+
+@pytest.mark.parametrize("tag", ["!!int", "!!str", "!!python/object:os.system", "!mine", "!", "!!binary", "!!set"])
+def test_tags_are_refused(tag: str) -> None:
+    for value in ('"010"', "[1]", "{b: 1}"):
+        assert refusal(f"a: 1\nb: {tag} {value}\n").startswith("line 2: expected a value without a tag, found '")
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: {lr: 1, lr: 1}\n", "a: {'b': 1, b: 2}\n", "a: [{b: 1, b: 1}]"])
+def test_a_key_written_twice_is_refused(text: str) -> None:
+    assert "expected every key once in a group, found '" in refusal(text)
+
+
+@pytest.mark.parametrize("written", [r'"\0"', r'"a\nb"', r'"\e[31m"', r'"\ud800"', r'"\u202e"', "|\n  block\n"])
+def test_control_characters_in_a_text_are_refused(written: str) -> None:
+    message = refusal(f"b: 1\na: {written}\n")
+    assert message.startswith("line 2: expected a text without line breaks and control characters, found ")
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1, 2", "a: b: c", "a:\n\tb: 1", "\0", "a: \x1b[31m", "a: \x89", "--- 1\n--- 2", "? [a]\n: 1", "@a",
+        "a: `b", "'", "%YAML 9.9\n---\na: 1", "- " * 3000, "a: " + "1" * 5000, "a: [" + "x" * 10**6,
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_text_that_is_no_yaml_is_refused(text: str) -> None:
+    assert refusal(text).startswith("expected YAML, found: ")
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "[[], "])
+def test_a_hundred_thousand_brackets_are_refused(opening: str) -> None:
+    assert refusal(opening * 100_000).startswith("expected YAML, found: ")
