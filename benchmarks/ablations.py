@@ -1,4 +1,4 @@
-"""What each part of the recipe is worth: cross-validation over the training and validation tracks of a data set.
+"""The worth of each part of the recipe: cross-validation over the training and validation tracks of a data set.
 
     python benchmarks/ablations.py [--repeats 2] [--models cnn birnn] [--changes NAME …]
 

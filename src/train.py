@@ -90,7 +90,8 @@ def train_one(job: Job, seed: int, device: torch.device) -> None:
     watch(history)  # a training that had finished before has no epoch to report
     head = fit_svm_head(network, training, validation, front_end, job.svm_head) if job.svm_head else None
     checkpoint.save_run(job.folder, seed, network, head)
-    checkpoint.save(job.folder, settings, build.move(front_end, torch.device("cpu")))  # the same for all runs
+    if position == 0:  # the front end is the same for all runs, which may write at the same time
+        checkpoint.save(job.folder, settings, build.move(front_end, torch.device("cpu")))
     accuracy = f"validation accuracy {history[-1].validation_accuracy:.3f} after {len(history)} epochs"
     print(f"{settings.key}, seed {seed}: {accuracy}", flush=True)
 

@@ -146,7 +146,7 @@ def begun_stages(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[str]
 
 
 def remove_torn_files(project: Project) -> bool:
-    """As README says: DVC writes two files in place, so that a kill in that instant cuts them off.
+    """Repair as README says: DVC writes two files in place, so that a kill in that instant cuts them off.
 
     Returns:
         whether dvc.lock was one of them; git has none here
@@ -435,7 +435,7 @@ def test_a_disk_that_fills_up_in_a_download(finished: Project, tmp_path: Path) -
 
 
 def obeying_permissions() -> list[str]:
-    """What to put before a command so that root is stopped by them as anybody is."""
+    """The prefix of a command that makes permissions stop root as they stop anybody."""
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):

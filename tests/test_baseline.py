@@ -142,7 +142,7 @@ def test_silence_has_features() -> None:
 @pytest.mark.parametrize("frames", [1, 50])
 @pytest.mark.filterwarnings("error")
 def test_a_constant_has_neither_skewness_nor_kurtosis(frames: int) -> None:
-    """As in a silent clip, or one of a single frame."""
+    """A silent clip has such a series, and so has one of a single frame."""
     expected = np.repeat([0.1, 0, 0, 0, 0.1, 0.1, 0.1], 3)
     np.testing.assert_allclose(statistics(np.full((3, frames), 0.1)), expected, atol=1e-15)
 

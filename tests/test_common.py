@@ -42,7 +42,7 @@ HARMLESS = {
 
 
 def violations(source: str) -> Iterator[str]:
-    """What a module of `common` does that could change a result."""
+    """Everything in a module of `common` that could change a result."""
     for node in ast.walk(ast.parse(source)):
         for name in imported(node):
             if name.split(".")[0] not in ALLOWED_IMPORTS and not f"{name}.".startswith("fma_genre.common."):

@@ -39,7 +39,7 @@ def read_clips(audio: Path) -> dict[int, bytes]:
 
 
 def condition(mp3: bytes) -> set[str]:
-    """What is unusual about a clip, as it decodes."""
+    """The unusual traits of a clip, as it decodes."""
     try:
         samples, rate = soundfile.read(io.BytesIO(mp3), always_2d=True)
     except soundfile.LibsndfileError:

@@ -1,4 +1,4 @@
-"""What users ask with `dvc exp run`, and what DVC answers."""
+"""Questions that users ask with `dvc exp run`, and the answers of DVC."""
 
 import difflib
 import json

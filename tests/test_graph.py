@@ -128,7 +128,7 @@ def library(name: str) -> Change:
 
 
 def leave_files(project: Project) -> None:
-    """What editors, file managers and people leave in folders."""
+    """Leave the files that editors, file managers and people do."""
     for folder in ("src/fma_genre/learning", "src/fma_genre/features", "src/fma_genre/results"):
         for name in (".clips.py.swp", ".DS_Store", "notes.md", "clips.py~", ".#clips.py"):
             (project.path / folder / name).write_text("x")

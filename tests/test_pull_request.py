@@ -54,7 +54,7 @@ def propose(base: Project, branch: Project, folder: Path) -> Project:
 
 
 def report(runner: Project, folder: Path, code: int = 0) -> str:
-    """What the workflow finds, with its own commands."""
+    """The finding of the workflow, by its own commands."""
     environment = runner.environment | {"BASE": "main", "URL": URL, "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
     done = workflows.run("report", "Compare with the base", runner.path, environment)
     assert done.returncode == code, done.stderr

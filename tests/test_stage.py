@@ -198,7 +198,7 @@ def prepared(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
 def test_an_edit_of_each_module_that_a_stage_uses_makes_other_work_and_no_other_edit_does(
     prepared: Project, name: str
 ) -> None:
-    """What a stage imported after it has opened its scratch folder would be missed here."""
+    """A module that a stage imports after it has opened its scratch folder would be missed here."""
     (found,) = (found for found in stages() if found.name == name)
     script, _, key = name.partition("@")
     start = f"import sys; sys.argv = {[f'src/{script}.py', *([key] if key else [])]!r}\n"
@@ -247,7 +247,7 @@ def test_every_stage_that_opens_a_scratch_folder_is_probed() -> None:
 
 
 def end(main: Callable[[Params], None], name: str = "split") -> str | int | None:
-    """What the stage says, or the code it exits with."""
+    """The message of the stage, or its exit code."""
     with pytest.raises(SystemExit) as ending:
         stage.run(name, main)
     return ending.value.code

@@ -176,6 +176,21 @@ def test_a_model_folder_says_what_was_trained_on_what(inside: Project) -> None:
     assert settings.store == open_store("mel").description
 
 
+def test_what_runs_share_is_written_once(inside: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end at the same time, and two writers of one file would remove each other's."""
+    saved: list[Path] = []
+    save = checkpoint.save
+
+    def count(folder: Path, *arguments: Any) -> None:
+        saved.append(folder)
+        save(folder, *arguments)
+
+    monkeypatch.setattr(checkpoint, "save", count)
+    run_stage(inside, "train", "birnn", train.main)
+    assert len(list(Path("models/birnn").glob("seed*.safetensors"))) == 2
+    assert len(saved) == 1
+
+
 def test_svm_heads_are_fitted_on_the_features_of_their_networks(inside: Project) -> None:
     train_here(inside, "cnn")
     settings, front_end = checkpoint.load(Path("models/cnn"))
