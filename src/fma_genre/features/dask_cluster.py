@@ -41,7 +41,7 @@ def _dask(address: str) -> Iterator[None]:
         raise InputError(f"{ADDRESS}: expected Dask, found it not installed: pip install '.[dask]'") from error
     try:
         client = Client(address)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AssertionError) as error:  # it asserts that its event loop has started within 10 s
         raise InputError(f"{ADDRESS}: expected a running scheduler, found none at {address}: {error}") from error
     with client:
         client.register_plugin(UploadDirectory(str(SOURCE), restart_workers=True, update_path=True, skip_words=()))
