@@ -1,16 +1,21 @@
-# make repro   the whole pipeline on params.yaml, then the comparison of the models
-# make test    linter, type checker, tests
-# make show    the results as one page, page.html
-# make diff    what this branch does to the results of BASE, as its pull request shows it: make diff BASE=main
-# make attack  kills, full disks, thousands of damaged files: some of it is in `make test`, here is all
-# make audit   what is known against the pinned packages
-# make lock    pins what the ranges of pyproject.toml resolve to today
-.PHONY: repro test show diff attack audit lock
+# make         list the targets
+# make repro   run the pipeline on params.yaml, then print the comparison of the models
+# make test    run the linter, the type checker and the tests
+# make show    write the results as one page, page.html
+# make diff    print what this branch changes in the results of BASE, as its pull request shows it: make diff BASE=main
+# make attack  run all tests with kills, full disks and damaged files; `make test` runs some of them
+# make audit   list the known vulnerabilities of the pinned packages; fails if one cannot be looked up
+# make lock    pin what the ranges of pyproject.toml resolve to today
+.PHONY: help repro test show diff attack audit lock
 
 PYTHON ?= python3
 BASE ?= main
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
+
+# The comment at the top of this file.
+help:
+	@sed -n '/^#/!q; s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 repro: .venv/installed
 	@dvc repro
@@ -35,7 +40,7 @@ attack: .venv/installed
 audit:
 	@$(PYTHON) -m venv .venv/audit
 	@.venv/audit/bin/pip install -qq --disable-pip-version-check pip-audit
-	@.venv/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
+	@.venv/audit/bin/pip-audit --strict --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}")'

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ def test_the_experiment_and_the_makefile_call_what_there_is() -> None:
     )
     for script in re.findall(r"src/\w+\.py", scripts + (ROOT / "Makefile").read_text()):
         assert (ROOT / script).is_file()
+
+
+def test_the_tests_run_on_each_python_from_the_oldest_that_is_supported() -> None:
+    job = load("test")["jobs"]["test"]
+    versions = job["strategy"]["matrix"]["python"]
+    assert versions == ["3.11", "3.12", "3.13"]
+    assert job["strategy"]["fail-fast"] is False
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == f">={versions[0]}"
+    (python,) = [step["with"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
+    assert python == {"python-version": "${{ matrix.python }}"}
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
 
 
 def test_the_report_installs_what_it_imports_and_nothing_else() -> None:

@@ -1,0 +1,99 @@
+"""What people look for in a repository: how to cite it, what has changed, how to contribute, whose the clips are."""
+
+import os
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from project import ROOT
+
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def anchors(markdown: str) -> set[str]:
+    """The fragments that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def section(page: str, heading: str) -> str:
+    text = (ROOT / page).read_text()
+    assert f"\n## {heading}\n" in text
+    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_the_citation_has_what_the_format_requires() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["message"]
+    assert citation["title"].startswith(f"{PROJECT['name']}: ")
+    assert str(citation["version"]) == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"] == "MIT"
+    (author,) = citation["authors"]
+    assert f"Copyright (c) 2026 {author['name']}\n" in (ROOT / "LICENSE").read_text()
+
+
+def test_the_citation_names_each_paper_that_readme_cites() -> None:
+    references = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    for reference in references:
+        assert reference["type"]
+        assert reference["title"]
+        assert all(author["family-names"] and author["given-names"] for author in reference["authors"])
+    cited = set(re.findall(r"https://arxiv\.org/abs/[\d.]+\d", (ROOT / "README.md").read_text()))
+    assert cited <= {reference["url"] for reference in references}
+
+
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    headings = re.findall(r"^##+ .+$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "## [Unreleased]"
+    release = r"## \[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d"
+    kind = r"### (Added|Changed|Deprecated|Removed|Fixed|Security)"
+    assert [heading for heading in headings[1:] if not re.fullmatch(f"{release}|{kind}", heading)] == []
+
+
+def test_how_to_contribute_is_one_screen() -> None:
+    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text())
+    for link in links:
+        path, _, fragment = link.partition("#")
+        if path.startswith("https://"):
+            continue
+        target = ROOT / (path or page)
+        assert target.exists(), f"{page} links {link}"
+        assert not fragment or fragment in anchors(target.read_text()), f"{page} links {link}"
+
+
+def test_make_alone_lists_the_targets_and_runs_none() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
+    first, *lines = done.stdout.splitlines()
+    assert re.fullmatch(r"make {9}\S.+", first)
+    assert ["help", *(line.split()[1] for line in lines)] == phony.split()
+    assert all(re.fullmatch(r"make \w+ {2,}\S.+", line) for line in lines)
+
+
+def test_the_licence_of_the_clips_stands_beside_that_of_the_code() -> None:
+    licence = section("README.md", "Licence")
+    assert "[MIT](LICENSE)" in licence
+    assert "`track/license`" in licence
+    assert "CC BY 4.0" in licence
+    assert '("track", "license"): "CC0 1.0"' in (ROOT / "src/fma_genre/fetch/demo.py").read_text()
+
+
+def test_the_repository_holds_no_audio() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "README.md" in listed.stdout.splitlines()
+    assert not re.search(r"\.(mp3|wav|flac|ogg|opus|m4a|aac|zip|tar|gz)$", listed.stdout, re.MULTILINE | re.IGNORECASE)
