@@ -40,6 +40,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import references
 from fma_genre import store
 from fma_genre.archives import receipt, zips
+from fma_genre.archives.clips import candidates
 from fma_genre.common import params
 from fma_genre.features import audio, extraction, representations
 from fma_genre.features.frames import frame_count
@@ -100,14 +101,18 @@ def build(path: Path, count: int) -> Path:
     if not source.exists():
         source = receipt.open_archive(receipt.read_receipt(ROOT / receipt.RECEIPT), "audio").path
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
-        for track, member in enumerate(repeated(list(extraction.members(old).values()), count)):
+        for track, member in enumerate(repeated(members(old), count)):
             new.writestr(f"fma/{track // 1000:03d}/{track:06d}.mp3", old.read(member))
     return path
 
 
 def clips_of(archive: Path) -> Clips:
     with zips.open_zip(archive) as opened:
-        return list(extraction.members(opened).values())
+        return members(opened)
+
+
+def members(archive: zipfile.ZipFile) -> Clips:
+    return [found[0] for found in candidates(archive).values()]
 
 
 def repeated(clips: Clips, count: int) -> Clips:
@@ -185,9 +190,11 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
         with timed("decompress"):
             data = zips.read(archive, clip)
         with timed("decode"):
-            channels, original, _ = audio.decode(data, SETTINGS.seconds)
+            piece, _ = audio.decode(data, SETTINGS.seconds)
+        with timed("decode, by FFmpeg for comparison"):
+            references.decode_by_ffmpeg(data, SETTINGS.seconds)
         with timed("mix and resample"):
-            samples = audio.resample(audio.mix(channels), original, SETTINGS.sample_rate)
+            samples = audio.to_mono(piece.stretches, SETTINGS.sample_rate)
         power = {}
         for name, representation in REPRESENTATIONS.items():
             with timed(name):

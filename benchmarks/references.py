@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from joblib import Parallel, delayed
 
 from fma_genre.common.params import Spectrograms
+from fma_genre.features.ffmpeg import FFmpeg
 
 Clips = Sequence[zipfile.ZipInfo]
 
@@ -26,6 +28,16 @@ def recipe(archive: Path, clips: Clips, processes: int, folder: Path, settings: 
     """Unzips, then loads, transforms and saves with librosa and NumPy, a file a clip and representation."""
     tasks = (delayed(_recipe)(archive, clip.filename, folder, settings) for clip in clips)
     Parallel(n_jobs=processes, batch_size=1, backend="multiprocessing")(tasks)  # loky takes librosa for a memory leak
+
+
+def decode_by_ffmpeg(data: bytes, seconds: float) -> None:
+    """Decode the first `seconds` of a clip with the decoder that takes over where libsndfile stops."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        ffmpeg = FFmpeg(file.fileno())
+        ffmpeg.read(seconds)
+        ffmpeg.close()
 
 
 def librosa_levels(samples: np.ndarray, settings: Spectrograms, floor_db: float | None) -> dict[str, np.ndarray]:

@@ -141,7 +141,9 @@ def synthesise(folder: Path, representation: str, tracks: int) -> Store:
         store.write(path / store.LEVELS, row, levels[row % DISTINCT])
     store.write_description(path / store.DESCRIPTION, description)
     index = pd.DataFrame({"track_id": range(tracks), "artist_id": range(tracks), "genre": genres})
-    index = index.assign(split="training", frames=frames, cut=False, left_out="")
+    index = index.assign(
+        split="training", frames=frames, cut=False, left_out="", decoder="", decoded=0.0, length=0.0, same_as=""
+    )
     store.write_index(folder / store.INDEX, index)
     return open_store(representation, folder)
 

@@ -1,5 +1,7 @@
 """Stage download: fetch the data set's archives into FMA_HOME; write their receipt to data/archives.json."""
 
+from tqdm import tqdm
+
 from fma_genre.archives import zips
 from fma_genre.archives.receipt import RECEIPT, write_receipt
 from fma_genre.common import stage
@@ -11,7 +13,7 @@ def main(params: Params) -> None:
     receipt = fetch(params.dataset, params.data_set)
     for archive in (receipt.metadata, receipt.audio):
         zips.open_zip(archive.path).close()
-        print(f"{archive.name}: {archive.size / 1e6:.1f} MB, sha1 {archive.sha1}")
+        print(f"{archive.name}: {tqdm.format_sizeof(archive.size, 'B')}, sha1 {archive.sha1}")
     write_receipt(RECEIPT, receipt)
 
 

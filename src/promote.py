@@ -3,16 +3,24 @@
 import shutil
 from pathlib import Path
 
-from fma_genre.common import files, stage
+from fma_genre.common import documents, files, stage
 from fma_genre.common.params import Params
 
 
 def main(params: Params) -> None:
+    metrics = documents.read_json(Path("metrics") / f"{params.model}.json")
     with files.atomic(Path("models/promoted")) as folder:
-        shutil.copytree(Path("models") / params.model, folder)
-    with files.atomic(Path("metrics/promoted.json")) as metrics:
-        shutil.copyfile(Path("metrics") / f"{params.model}.json", metrics)
+        copy(Path("models") / params.model, folder)
+    files.write_json(Path("metrics/promoted.json"), metrics)
     print(f"{params.model} is the promoted model")
+
+
+def copy(model: Path, folder: Path) -> None:
+    """Copy a model's files; raises InputError for anything else, such as a device, which has no end."""
+    folder.mkdir()
+    for path in sorted(model.iterdir()):
+        documents.check_kind(path, path.stat().st_mode)
+        shutil.copyfile(path, folder / path.name)
 
 
 if __name__ == "__main__":

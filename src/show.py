@@ -3,22 +3,23 @@
 python src/show.py
 """
 
-import sys
 from pathlib import Path
 
-from fma_genre.common import files, params
-from fma_genre.common.errors import InputError
+from fma_genre.common import documents, files, params
+from fma_genre.common.errors import in_one_line
 from fma_genre.common.params import Params
 from fma_genre.results.figures import titles
 from fma_genre.results.page import page
 
 PAGE, FIGURES, REPORT = Path("page.html"), Path("plots/comparison"), Path("report.md")
+LARGEST_FIGURE = 1 << 26  # bytes
 
 
 def main(parameters: Params) -> None:
-    report = REPORT.read_text(encoding="utf-8")
+    report = documents.read_text(REPORT)
     title, _, text = report.partition("\n")
-    files.write_text(PAGE, page(title.removeprefix("# "), read_figures(parameters), text))
+    shown = page(title.removeprefix("# "), read_figures(parameters), text)
+    files.export(PAGE, shown.encode())
     print(f"{PAGE.resolve().as_uri()}: open it in a browser")
 
 
@@ -29,13 +30,9 @@ def read_figures(parameters: Params) -> dict[str, bytes]:
     paths = sorted(FIGURES.glob("*.svg"), key=lambda path: order.index(path.stem) if path.stem in known else len(order))
     if not paths:
         raise FileNotFoundError(2, "No such file", f"{FIGURES}/*.svg")
-    return {known.get(path.stem, path.stem): path.read_bytes() for path in paths}
+    return {known.get(path.stem, path.stem): documents.read_bytes(path, LARGEST_FIGURE) for path in paths}
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line("show"):
         main(params.load())
-    except FileNotFoundError as error:
-        sys.exit(f"show: expected {error.filename}, found none: `make repro` makes it")
-    except (InputError, OSError) as error:
-        sys.exit(f"show: {error}")

@@ -18,6 +18,9 @@ def main(params: Params) -> None:
     selected = tracks.select(table, params.data_set.subset, label, params.data_set.expect)
     tracks.write_tracks(selected)
 
+    normalised = tracks.describe_normalised(table.loc[selected["track_id"]])
+    if normalised:
+        print(normalised)
     counts = ", ".join(f"{(selected['split'] == split).sum()} {split}" for split in tracks.SPLITS)
     print(f"{receipt.dataset}: {len(selected)} tracks of {selected['genre'].nunique()} genres: {counts}")
 

@@ -75,7 +75,11 @@ def make_index(genres: Sequence[str], splits: Sequence[str], frames: Sequence[in
     """An index of tracks 10, 11, …, each of its own artist; one without frames is left out."""
     tracks = range(10, 10 + len(genres))
     index = pd.DataFrame({"track_id": tracks, "artist_id": tracks, "genre": genres, "split": splits, "frames": frames})
-    return index.assign(cut=False, left_out=np.where(index["frames"] > 0, "", "too short"))
+    used = index["frames"] > 0
+    seconds = (index["frames"] * 512 / 22050).round(3)
+    decoder = np.where(used, "libsndfile", "")
+    index = index.assign(cut=False, decoder=decoder, decoded=seconds, length=seconds, same_as="")
+    return index.assign(left_out=np.where(used, "", "too short"))
 
 
 def write_store(data: Path, levels: np.ndarray, index: pd.DataFrame, description: Description) -> None:

@@ -1,14 +1,19 @@
 """Archives: a download survives whatever a server does to it, and nothing unverified is ever used."""
 
+import base64
 import dataclasses
 import gzip
 import hashlib
+import io
 import multiprocessing
 import os
 import random
 import re
 import shutil
 import socket
+import ssl
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +29,7 @@ from typing import Any
 import pytest
 import yaml
 
+import download
 import split
 from fma_genre.archives import receipt
 from fma_genre.archives.receipt import RECEIPT, Archive, Receipt, open_archive, read_receipt, write_receipt
@@ -69,6 +75,11 @@ class Server(ThreadingHTTPServer):
         self.sent = 0
         self.waits = threading.Event()  # set once an answer hangs
         self.closing = threading.Event()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing about clients that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def url(self, name: str = "fma.zip") -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -435,6 +446,50 @@ def flipped(sound: bytes, seed: int) -> bytearray:
     return changed
 
 
+LONG = "9" * 60_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=206, headers={"Content-Range": f"bytes {LONG}-/x"}),
+        Answer(status=206, headers={"Content-Range": f"bytes 0-1/{LONG}"}),
+        Answer(headers={"Content-Encoding": LONG}),
+        Answer(status=302, headers={"Location": f"ftp://{LONG}"}),
+        Answer(status=302, headers={"Location": f"http://{LONG}/"}),
+        Answer(status=503, headers={"Retry-After": LONG}),
+        Answer(headers={"ETag": f'"{LONG}"', "Last-Modified": LONG}, drop=1000),
+    ],
+    ids=["range", "whole", "encoding", "redirect", "host", "wait", "version"],
+)
+def test_headers_are_shortened_in_messages(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: Answer,
+) -> None:
+    monkeypatch.setattr(http, "LONGEST_WAIT", 0.001)
+    server.script = [answer] * 10
+    assert len(refused(tmp_path, server.url())) < 800
+    assert all(len(line) < 800 for line in capsys.readouterr().err.splitlines())
+
+
+def test_a_version_too_long_for_a_header_is_not_sent_back(server: Server, tmp_path: Path) -> None:
+    server.version, server.script = {"ETag": f'"{LONG}"'}, [Answer(drop=1_000_000)]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert "If-Range" not in server.asked[1]
+
+
+def test_a_redirect_that_controls_the_terminal(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for target in ("ftp://\x1b[2J/x.zip", "http://127.0.0.1:9/\x1b[2J", "\x1b]0;title\x07://x", "http://\x9b2J@["):
+        server.script = [Answer(status=302, headers={"Location": target})] * 50
+        assert refused(tmp_path, server.url()).isprintable()
+    assert all(line.isprintable() for line in capsys.readouterr().err.splitlines())
+
+
 def test_nobody_listening(tmp_path: Path) -> None:
     assert "given up" in refused(tmp_path, "http://127.0.0.1:9/fma.zip")
 
@@ -449,8 +504,216 @@ def test_room_is_checked_ahead(server: Server, tmp_path: Path, monkeypatch: pyte
     assert get(tmp_path, server.url()).path.read_bytes() == CONTENT, "only what is missing must fit"
 
 
+ENDLESS = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("head", ENDLESS, ids=["closed", "chunked"])
+def test_a_body_without_a_length_is_stored_while_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    body = CONTENT[:1_000_000]
+    sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if b"chunked" in head else body
+    part = tmp_path / sha1(body) / "fma.zip.part"
+    answering = raw(head + sent)
+    url = next(answering)
+    assert get(tmp_path, url, body).path.read_bytes() == body
+    shutil.rmtree(tmp_path / sha1(body))
+
+    most: list[int] = []
+
+    def usage(path: Path) -> types.SimpleNamespace:
+        size = part.stat().st_size if part.exists() else 0
+        most.append(size)
+        return types.SimpleNamespace(free=http.ROOM + 300_000 - size)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    message = refused(tmp_path, url, body)
+    assert "found no Content-Length, and after " in message
+    assert str(part.parent) in message
+    assert 200_000 < max(most) <= 300_000
+    assert part.stat().st_size == 0, "the disk is not left full"
+
+
 def test_the_name_is_that_of_the_url(server: Server, tmp_path: Path) -> None:
-    assert get(tmp_path, server.url("a/my%20own.zip?token=1#x")).name == "my own.zip"
+    assert get(tmp_path, server.url("a/my%20own.zip?id=1#x")).name == "my own.zip"
+
+
+# --- secrets ----------------------------------------------------------------------------------------------
+
+
+SECRET = "hunter2"
+
+
+def assert_no_secret(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The secret is neither in what was printed nor in a file or name below `home`."""
+    printed = capsys.readouterr()
+    assert SECRET not in printed.out + printed.err
+    for path in home.rglob("*"):
+        assert SECRET not in str(path)
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://user:hunter2@127.0.0.1:9/x.zip",  # nobody listens there
+        "http://127.0.0.1:9/x.zip?X-Amz-Credential=me&X-Amz-Signature=hunter2",
+        "http://127.0.0.1:9/x.zip?hunter2#hunter2",
+        "ftp://user:hunter2@example.org/x.zip",
+        "ftp://hunter2@example.org/x.zip?a=hunter2",
+        "http://user:hunter2@127.0.0.1:99999/x.zip",
+        "http://user:hunter2@[::1/x.zip",
+        "http://user:sec/hunter2@127.0.0.1:9/x.zip",
+        "http://user:s p hunter2@127.0.0.1:9/x.zip",
+        "http://user:\xffhunter2@127.0.0.1:9/x.zip",
+        "//user:hunter2@127.0.0.1:9/x.zip",
+        "gopher:user:hunter2@x",
+        "http://user:hunter2@" + "a" * 70 + ".example/x.zip",
+        "?token=hunter2",
+    ],
+)
+def test_a_secret_that_a_redirect_leads_to_is_not_shown(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    server.script = [Answer(status=302, headers={"Location": target})] * 100
+    assert SECRET not in refused(tmp_path, server.url())
+    assert_no_secret(tmp_path, capsys)
+
+
+def test_a_redirect_to_a_signed_url_is_followed(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signed = Answer(status=302, headers={"Location": server.url("x.zip?X-Amz-Signature=hunter2")})
+    server.script = [signed, Answer(drop=1_000_000), signed]
+    assert get(tmp_path, server.url()).path.read_bytes() == CONTENT
+    assert_no_secret(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("script", [Answer(status=403), Answer(status=503), Answer(drop=9), Answer(content=b"other")])
+def test_a_query_is_asked_for_and_not_shown(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], script: Answer
+) -> None:
+    server.script = [dataclasses.replace(script, ranges=False) for _ in range(10)]
+    message = refused(tmp_path, server.url("fma.zip?id=hunter2"))
+    assert message.startswith(f"datasets.mine.audio.url: {server.url('fma.zip')}?***: ")
+    assert_no_secret(tmp_path, capsys)
+    server.script = []
+    get(tmp_path, server.url("fma.zip?id=hunter2"))
+
+
+def test_the_user_and_password_of_netrc_are_sent(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
+    netrc.chmod(0o600)
+    server.script = [Answer(status=401), Answer(drop=1000)]
+    assert refused(tmp_path / "home", server.url()).endswith(
+        "expected status 200, found 401; ~/.netrc is the place for a user and password"
+    )
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert get(tmp_path / "home", server.url()).path.read_bytes() == CONTENT
+    sent = [headers.get("Authorization") for headers in server.asked]
+    assert sent == [None, *["Basic " + base64.b64encode(b"me:hunter2").decode()] * 2]
+    assert_no_secret(tmp_path / "home", capsys)
+
+
+# --- TLS and proxies --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1, and its key, that no authority has signed."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate")
+    path = tmp_path / "own.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", tmp_path / "certificate.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + (tmp_path / "certificate.pem").read_bytes())
+    return path
+
+
+def test_a_certificate_that_nobody_signed_is_refused_at_once(
+    server: Server,
+    certificate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = server.url().replace("http:", "https:")
+    assert refused(tmp_path / "home", f"{url}?id=hunter2") == (
+        f"datasets.mine.audio.url: {url}?***: expected a trusted certificate, found: self-signed certificate;"
+        " REQUESTS_CA_BUNDLE names other authorities"
+    )
+    assert capsys.readouterr().err == "", "no other attempt"
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert get(tmp_path / "home", url).path.read_bytes() == CONTENT
+    assert "certificate is not valid for 'localhost'" in refused(
+        tmp_path / "new", url.replace("127.0.0.1", "localhost")
+    )
+
+
+def test_a_server_without_tls_is_refused_at_once(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(tmp_path, server.url().replace("http:", "https:"))
+    assert ": expected a TLS connection, found: " in message
+    assert capsys.readouterr().err == ""
+
+
+def test_a_connection_that_breaks_within_tls_is_tried_again(tmp_path: Path) -> None:
+    for url in raw(b""):
+        assert "given up after 5 attempts" in refused(tmp_path, url.replace("http:", "https:"))
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Set the proxy of all hosts."""
+
+    def use(address: str) -> None:
+        for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:hunter2@127.0.0.1:9",
+        "user:hunter2@127.0.0.1:9",
+        "http://user:hunter2@",
+        "http://user:hunter2@h:x",
+        "ftp://user:hunter2@127.0.0.1",
+        "http://",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_cannot_be_used_is_named_at_once(
+    tmp_path: Path, proxied: Callable[[str], None], capsys: pytest.CaptureFixture[str], scheme: str, address: str
+) -> None:
+    proxied(address)
+    url = f"{scheme}://fma.example/fma.zip"
+    message = refused(tmp_path, f"{url}?id=hunter2")
+    expected = "the proxy that https_proxy, http_proxy or all_proxy names"
+    assert message.startswith(f"datasets.mine.audio.url: {url}?***: expected {expected} (no_proxy lists")
+    assert SECRET not in message
+    assert capsys.readouterr().err == "", "no other attempt"
+
+
+def test_a_proxy_that_wants_a_password_is_named(server: Server, tmp_path: Path, proxied: Callable[[str], None]) -> None:
+    proxied(server.url(""))
+    server.script = [Answer(status=407)]
+    message = refused(tmp_path, "http://fma.example/fma.zip")
+    assert "found 407 of the proxy that https_proxy, http_proxy or all_proxy names" in message
 
 
 # --- several processes ------------------------------------------------------------------------------------
@@ -927,6 +1190,18 @@ def test_what_a_killed_build_left_does_not_disturb(tmp_path: Path, built: list[i
     (left_over / "audio.zip").write_bytes(b"half")
     fetch_demo(settings(3))
     assert not left_over.exists()
+
+
+@pytest.mark.parametrize(("size", "shown"), [(837, "837B"), (13_400, "13.4kB"), (358_412_441, "358MB")])
+def test_a_size_is_printed_in_a_unit_that_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], size: int, shown: str
+) -> None:
+    archive = Archive("fma.zip", size, sha1(CONTENT))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(download, "fetch", lambda *_: Receipt("demo", True, archive, archive))
+    monkeypatch.setattr(download.zips, "open_zip", lambda path: io.BytesIO())
+    download.main(params.load(ROOT / "params.yaml"))
+    assert capsys.readouterr().out == f"fma.zip: {shown}, sha1 {sha1(CONTENT)}\n" * 2
 
 
 def test_a_generator_that_makes_the_same_bytes_gives_the_same_receipt(

@@ -25,8 +25,10 @@ import pytest
 import soundfile
 import yaml
 
+import promote
 from fma_genre import store
 from fma_genre.common import files, params
+from fma_genre.common.errors import InputError
 from fma_genre.fetch.demo import COLUMNS, to_csv
 from project import ROOT, Project, create
 
@@ -254,7 +256,10 @@ def test_a_value_that_dvc_reads_differently_is_named_by_its_line(project: Projec
     text = path.read_text().replace("resamples: 100", "resamples: 0100")
     path.write_text(text)
     line = 1 + text[: text.index("0100")].count("\n")
-    assert re.search(rf"params\.yaml: line {line}: expected a value that YAML .* found '0100'", refusal(project, stage))
+    assert re.search(
+        rf"params\.yaml: line {line}: compare\.resamples: expected a value that YAML .* found '0100'",
+        refusal(project, stage),
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("model", "cn"), ("dataset", "dmo")])
@@ -294,13 +299,17 @@ DATA = {
     "metadata that is no zip": Data("download", r"fma_metadata\.zip.* not a zip", given={"metadata": HTML}),
     "audio that breaks off": Data("download", r"fma_audio\.zip.* not a zip", given={"audio": audio(LEAST)[:-99]}),
     "no tracks.csv": Data(
-        "split", r"fma_metadata\.zip: expected one tracks\.csv in it, found 0", given={"metadata": audio(LEAST)}
+        "split", r"fma_metadata\.zip: expected one tracks\.csv in it, found none", given={"metadata": audio(LEAST)}
     ),
     "a damaged tracks.csv": Data(
         "split", r"fma_metadata\.zip.*tracks\.csv", given={"metadata": damaged(metadata(LEAST), b"tracks.csv")}
     ),
     "no column of the artist": Data(
         "split", r"tracks\.csv: expected .*, found: no column artist/id", given={"metadata": metadata(LEAST, NO_ARTIST)}
+    ),
+    "two columns of genres": Data(
+        "split", r"tracks\.csv: expected .*, found: more than one column track/genre_top",
+        given={"metadata": metadata(LEAST, [*COLUMNS, ("track", "genre_top")])},
     ),
     "an artist in two splits": Data(
         "split", r"expected every artist in one split, found artist 4 in training and test", changed(FOLK, artist=4)
@@ -315,6 +324,11 @@ DATA = {
         "spectrograms",
         r"fma_audio\.zip: expected a clip of each of the 6 tracks .*, found no clip of 2, the first of track 2105",
         given={"audio": audio([*LEAST[:3], LEAST[5]])},
+    ),
+    "two clips of a track": Data(
+        "spectrograms",
+        r"fma_audio\.zip: expected one clip of track 5, found old/000005\.mp3 and fma_tiny/000/000005\.mp3",
+        given={"audio": archive({"old/000005.mp3": tone(1)} | {track.member: track.clip for track in LEAST})},
     ),
     "a split without tracks": Data(
         "spectrograms", r"expected tracks in training, validation, test, found none in test", LEAST[:4]
@@ -407,7 +421,7 @@ def test_an_unknown_system_as_argument_is_named(project: Project, stage: str, ke
         ("train", "data/mel/store.json"),
         ("baseline", "data/mel/store.json"),
         ("compare", "data/index.csv"),
-        ("promote", "models/cnn"),
+        ("promote", "metrics/cnn.json"),
     ],
 )
 def test_a_missing_input_is_named(project: Project, stage: str, missing: str) -> None:
@@ -530,6 +544,21 @@ def test_a_tone_lies_in_the_same_bin_whatever_the_rate_and_the_channels(motley: 
     assert loudest.tolist() == [round(1000 / RATE * 1024)] * len(FORMATS)
 
 
+def test_names_of_genres_are_normalised_and_that_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    give(project, changed(FOLK, genre=" Folk"))
+    prepare_quickly(project, ["download", "split"])
+    said, counts = capsys.readouterr().out.splitlines()[-2:]
+    assert said == "genres normalised for 1 tracks: ' Folk' to 'Folk'"
+    assert counts.startswith("tiny: 6 tracks of 2 genres: ")
+
+
+def test_clips_of_the_same_bytes_are_in_the_index(plain: Project) -> None:
+    """The tone of a genre is the same in all splits."""
+    folk, rock = (5, 1405, 2805), (705, 2105, 3505)
+    expected = {track: str(ids[1] if track == ids[0] else ids[0]) for ids in (folk, rock) for track in ids}
+    assert dict(zip(index(plain)["track_id"], index(plain)["same_as"], strict=True)) == expected
+
+
 def test_subset_small_leaves_medium_out(project: Project) -> None:
     tracks = [*(replace(track, subset="small") for track in LEAST), Track(9000, "Jazz", "training", 9000)]
     give(project, tracks, subset="small")
@@ -563,3 +592,14 @@ def test_one_track_a_class_runs_to_the_report(plain: Project, tmp_path: Path) ->
         assert set(metrics) == keys
         assert (metrics["n_test"], metrics["dataset"]) == (2, "tiny")
     assert "tiny" in (project.path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("target", "found"), [("/dev/zero", "a device"), ("..", "a folder")])
+def test_only_files_of_a_model_are_promoted(tmp_path: Path, target: str, found: str) -> None:
+    (tmp_path / "cnn").mkdir()
+    (tmp_path / "cnn" / "settings.json").touch()
+    promote.copy(tmp_path / "cnn", tmp_path / "copy")
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["settings.json"]
+    (tmp_path / "cnn" / "x").symlink_to(target)
+    with pytest.raises(InputError, match=f"cnn/x: expected a file, found {found}$"):
+        promote.copy(tmp_path / "cnn", tmp_path / "other")

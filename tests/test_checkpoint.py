@@ -235,6 +235,8 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ({"store.classes": 3}, r"store\.classes: expected a list"),
         ({"store.classes": []}, r"store\.classes: expected a list of 2 to 10000 values"),
         ({"store.classes": ["Folk"] * 10_001}, r"store\.classes: expected a list of 2 to 10000 values"),
+        ({"store.classes": ["Folk", "Folk", "Rock"]}, r".* store\.classes in order, .* found 'Folk' after 'Folk'"),
+        ({"store.classes": ["Rock", "Folk", "Rock"]}, r".* store\.classes in order, .* found 'Folk' after 'Rock'"),
         ({"store.classes": ["Folk", 7]}, r"store\.classes\[1\]: expected a text, found 7"),
         ({"store.frequencies": []}, r"store\.frequencies: expected a list of 1 to 65536 values"),
         ({"store.frequencies": [1.0, -1.0]}, r"store\.frequencies\[1\]: expected a number from 0 to 1000000"),
@@ -308,6 +310,7 @@ def test_settings_nested_without_end_are_refused(folder: Path) -> None:
         ({"mean": torch.zeros(BINS, dtype=torch.complex64)}, "mean of shape (12,) in complex64, expected shape"),
         ({"synthesis": torch.zeros(5, BINS).half()}, "synthesis of shape (5, 12) in float16, expected shape"),
         ({"mean": torch.full((BINS,), math.nan)}, "mean with numbers that are not finite"),
+        ({"analysis": torch.full((BINS, 5), -1e30)}, "analysis with numbers beyond 1e+12"),
     ],
 )
 def test_a_front_end_that_does_not_fit_is_refused(folder: Path, changed: dict[str, Tensor], found: str) -> None:
@@ -323,6 +326,7 @@ def test_a_front_end_that_does_not_fit_is_refused(folder: Path, changed: dict[st
         ({"weights": np.zeros((9, 3), np.float32)}, "weights of shape (9, 3) in float32, expected shape (8, 3)"),
         ({"weights": np.zeros((8, 3), np.int64)}, "weights of shape (8, 3) in int64, expected shape (8, 3) in float32"),
         ({"bias": np.full(3, np.inf, np.float32)}, "bias with numbers that are not finite"),
+        ({"bias": np.full(3, 1e30, np.float32)}, "bias with numbers beyond 1e+12"),
     ],
 )
 def test_an_svm_head_that_does_not_fit_is_refused(folder: Path, changed: dict[str, np.ndarray], found: str) -> None:
@@ -342,6 +346,28 @@ def test_weights_that_are_no_numbers_of_the_network_are_refused(folder: Path, wr
     with pytest.raises(
         InputError, match=r"seed6\.safetensors: expected weights of cnn, found: \S+ (of shape|with num)"
     ):
+        load_all(folder)
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_huge_weights_are_refused(tmp_path: Path, model: str) -> None:
+    """A cnn would give NaN, a birnn 100 % for whatever it hears."""
+    checkpoint.save(tmp_path, settings(model), FRONT_END)
+    trained = network(settings(model), 6)
+    for weights in trained.parameters():
+        weights.data *= 1e30
+    checkpoint.save_run(tmp_path, 6, trained, None)
+    with pytest.raises(InputError, match=rf"expected weights of {model}, found: \S+ with numbers beyond 1e\+12$"):
+        load_all(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("running_var", -1.0), ("num_batches_tracked", -1)])
+def test_negative_variances_and_counts_are_refused(folder: Path, name: str, value: float) -> None:
+    state = network(settings(), 6).state_dict()
+    last = [key for key in state if key.endswith(name)][-1]
+    state[last] = torch.full_like(state[last], value)
+    (folder / "seed6.safetensors").write_bytes(to_bytes(state))
+    with pytest.raises(InputError, match=rf"expected weights of cnn, found: {re.escape(last)} with negative numbers"):
         load_all(folder)
 
 
@@ -417,6 +443,19 @@ def test_tracks_are_the_means_of_their_segments(model: str, batch: int, monkeypa
     torch.testing.assert_close(found.track_features(), torch.stack(features))
     torch.testing.assert_close(found.track_probabilities(), torch.stack(probabilities))
     torch.testing.assert_close(found.track_probabilities().sum(dim=1), torch.ones(6))
+
+
+@pytest.mark.parametrize(("model", "part"), [("cnn", "network"), ("cnn", "front end"), ("birnn", "front end")])
+def test_what_gives_no_probabilities_is_refused(model: str, part: str) -> None:
+    """Weights that are finite, and too large for float32 to compute with."""
+    trained, front_end = network(settings(model), 0), FRONT_END
+    if part == "network":
+        for weights in trained.parameters():
+            weights.data *= 1e30
+    else:
+        front_end = FrontEnd(FRONT_END.mean, FRONT_END.analysis * 1e30, FRONT_END.synthesis * 1e30)
+    with pytest.raises(InputError, match=r"^expected a network whose probabilities add up to 1, found a sum of nan$"):
+        predict(trained, clips([16, 40]), front_end)
 
 
 # The store. -------------------------------------------------------------------------------------------------------

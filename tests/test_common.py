@@ -2,17 +2,20 @@
 
 import ast
 import contextlib
+import io
 import json
+import os
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import joblib
 import pytest
 import yaml
 
-from fma_genre.common import files, workers
-from fma_genre.common.errors import InputError, printable
+from fma_genre.common import caches, files, workers
+from fma_genre.common.errors import InputError, in_one_line, printable
 from project import ROOT
 
 COMMON = ROOT / "src/fma_genre/common"
@@ -35,6 +38,7 @@ HARMLESS = {
     "WORK / name / fingerprint(inputs)",
     "WORK / f'{name}.lock'",
     "folder / COMPLETE",
+    "Path(folder) / path.name",
     "json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + '\\n'",
     "128 + number",
     "mark.line + 1",
@@ -176,6 +180,46 @@ def test_an_atomic_folder_replaces_whatever_was_there(tmp_path: Path, before: st
     assert (elsewhere / "kept").exists()
 
 
+def write_atomic(path: Path) -> None:
+    with files.atomic(path) as part:
+        part.write_text("new")
+
+
+@pytest.mark.parametrize("write", [write_atomic, lambda path: files.export(path, b"new")], ids=["atomic", "export"])
+@pytest.mark.parametrize("there", ["a folder", "a pipe"])
+def test_a_file_replaces_nothing_but_a_file(tmp_path: Path, write: Callable[[Path], None], there: str) -> None:
+    path = tmp_path / "out"
+    if there == "a folder":
+        path.mkdir()
+        (path / "mine").write_text("kept")
+    else:
+        os.mkfifo(path)
+    with pytest.raises(InputError, match=rf"out: expected a file, found {there}$"):
+        write(path)
+    assert (path / "mine").read_text() == "kept" if there == "a folder" else path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_among_the_user_s_own_leaves_all_others(tmp_path: Path) -> None:
+    others = [tmp_path / name for name in (".out.svg.part", "out.svg.part", ".out.svg", "out")]
+    for path in others:
+        path.write_text("mine")
+    for content in (b"first", b"second"):
+        files.export(tmp_path / "out.svg", content)
+        assert (tmp_path / "out.svg").read_bytes() == content
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "out.svg"])
+    assert all(path.read_text() == "mine" for path in others)
+    assert (tmp_path / "out.svg").stat().st_mode == others[0].stat().st_mode, "others may read it as any file"
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "out").symlink_to(tmp_path / "mine")
+    files.export(tmp_path / "out", b"new")
+    assert (tmp_path / "mine").read_text() == "kept"
+    assert (tmp_path / "out").read_text() == "new"
+
+
 def test_a_file_is_linked_or_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tmp_path / "source", tmp_path / "folder" / "target"
     source.write_bytes(b"levels")
@@ -224,3 +268,41 @@ def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyP
 def test_an_error_is_one_line_that_controls_no_terminal() -> None:
     assert str(InputError("track 7:\nfound \x1b[31m\u202ered\r é …")) == "track 7:?found ?[31m?red? é …"
     assert printable("é … ·") == "é … ·"
+
+
+def test_an_output_that_takes_no_more_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as end, in_one_line("show"):
+            print("a result")
+    assert end.value.code == "show: standard output: expected all of it to be taken, found: No space left on device"
+
+
+def test_characters_that_the_terminal_lacks_are_printed_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with in_one_line("predict"):
+        print("é ロ \udcff")
+    assert terminal.buffer.getvalue() == b"\xe9 \\u30ed \\udcff\n"
+
+
+@pytest.mark.parametrize("packages", ["writable", "read only"])
+@pytest.mark.parametrize("home", ["writable", "read only", "nobody's"])
+def test_caches_have_a_place_without_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str, packages: str
+) -> None:
+    """/dev/null stands for what is read only: nobody can make a folder below it, not even root."""
+    places = {"writable": str(tmp_path), "read only": "/dev/null", "nobody's": "~nobody-of-this-name"}
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), "XDG_CACHE_HOME": places[home]})
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: places[packages])
+    caches.provide()
+    named = {name: Path(os.environ[name]) for name in ("MPLCONFIGDIR", "NUMBA_CACHE_DIR") if name in os.environ}
+    if home == "writable":
+        assert not named
+        return
+    assert list(named) == (["MPLCONFIGDIR"] if packages == "writable" else ["MPLCONFIGDIR", "NUMBA_CACHE_DIR"])
+    for folder in named.values():
+        assert folder.stat().st_mode & 0o777 == 0o700
+    before = dict(os.environ)
+    caches.provide()
+    assert os.environ == before, "a worker uses that of its parent"

@@ -492,11 +492,26 @@ def test_report_counts_tracks_from_the_index() -> None:
     assert "Left out: 3 × a damaged MP3, 1 × reason 0, 1 × reason 1, 1 × reason 2, 1 × reason 3, other reasons." in text
     assert "Clips that go on after their stored spectrograms end: 3." in text
     assert "Clips shorter than a segment of 128 frames, repeated to fill it: 2." in text
+    assert "less than 90 %" not in text
+    assert "same bytes" not in text
     complete = report(replace(comparison, index=index[index["frames"] > 0].assign(cut=False, frames=128)))
     assert "112 of 112 tracks are used" in complete
     assert "Left out" not in complete
     assert "go on" not in complete
     assert "shorter" not in complete
+
+
+def test_report_names_clips_that_are_short_or_the_same() -> None:
+    comparison = make_comparison()
+    index = comparison.index.copy()
+    first, other = index.index[index["split"] == "training"][5], index.index[index["split"] == "test"][5]
+    tracks = index["track_id"]
+    index.loc[[first, other], "same_as"] = [str(tracks[other]), str(tracks[first])]
+    index.loc[first, "decoded"] = 5.0
+    text = report(replace(comparison, index=index))
+    assert f"Clips decoded to less than 90 % of their length: 1 (tracks {tracks[first]})." in text
+    pair = f"{tracks[first]} in training and {tracks[other]} in test"
+    assert f"same bytes as another: 2; pairs of them across the split: 1 ({pair})." in text
 
 
 @pytest.mark.parametrize(("models", "synthetic"), [(1, False), (2, True), (4, False)])

@@ -217,3 +217,29 @@ def test_a_model_that_is_not_whole_is_refused(project: Project, name: str) -> No
     assert name in message
     assert not PREDICTIONS.exists()
     assert not METRICS.exists()
+
+
+DAMAGED = ("seed1.safetensors", "front_end.safetensors", "settings.json")
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_model_that_is_cut_short_is_refused(project: Project, name: str) -> None:
+    path = Path("models/cnn") / name
+    content = path.read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 2):
+        path.unlink()
+        path.write_bytes(content[:length])
+        message = refusal(project, "evaluate", "cnn", evaluate.main)
+        assert message.startswith("models/cnn")
+        assert "\n" not in message
+    assert not PREDICTIONS.exists()
+
+
+def test_a_store_that_is_cut_short_is_refused(project: Project) -> None:
+    path = Path("data/mel/levels.npy")
+    content = path.read_bytes()
+    for length in (0, 90, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        message = refusal(project, "evaluate", "cnn", evaluate.main)
+        assert message.startswith("data/mel/levels.npy: expected 8-bit levels of ")
+    assert not PREDICTIONS.exists()

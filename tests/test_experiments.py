@@ -175,6 +175,16 @@ def assert_compared(project: Project, models: list[str]) -> None:
     assert rows == ["svm", *models, "promoted"]
 
 
+def test_a_clone_under_autocrlf_has_the_same_bytes(finished: Project, tmp_path: Path) -> None:
+    """Else every stage is stale there, and what is committed from there is stale everywhere else."""
+    clone = Project(tmp_path / "clone", finished.home)
+    finished.run("git", "clone", "--quiet", "-c", "core.autocrlf=true", str(finished.path), str(clone.path))
+    listed = clone.run("git", "ls-files", "-z").stdout.split("\0")[:-1]
+    assert {"dvc.lock", "src/train.py", "docs/page.png"} <= set(listed)
+    assert [name for name in listed if (clone.path / name).read_bytes() != (finished.path / name).read_bytes()] == []
+    assert stages_run(clone.run("dvc", "repro", "--dry", "--allow-missing").stdout) == set()
+
+
 def test_what_was_removed_leaves_the_comparison(project: Project, finished: Project, tmp_path: Path) -> None:
     """DVC deletes nothing; `compare` does, so that a fresh clone of what is committed has nothing to run."""
     project.run("git", "checkout", "--quiet", "-b", "without")

@@ -1,5 +1,6 @@
 """Extraction: each clip's rows, wherever they are made; a stopped run is resumed, but not with other inputs."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -25,12 +26,13 @@ from distributed import LocalCluster
 
 import spectrograms
 from fma_genre import store
+from fma_genre.archives.clips import find_clips
 from fma_genre.archives.receipt import Archive, Receipt, read_receipt, write_receipt
 from fma_genre.common import files, params, stage
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Mel, Stft
 from fma_genre.features import audio, representations
-from fma_genre.features.extraction import extract, members
+from fma_genre.features.extraction import extract
 from fma_genre.features.levels import quantised_levels
 from project import ROOT, Project
 
@@ -72,7 +74,7 @@ def archive(tmp_path: Path) -> Path:
 @pytest.fixture
 def clips(archive: Path) -> list[zipfile.ZipInfo]:
     with zipfile.ZipFile(archive) as file:
-        return [members(file)[track] for track in range(len(SECONDS) + 1)]
+        return find_clips(file, range(len(SECONDS) + 1), archive.name)
 
 
 def run(archive: Path, clips: Sequence[zipfile.ZipInfo], folder: Path, **settings: Any) -> np.ndarray:
@@ -116,16 +118,6 @@ def test_a_clips_rows_are_its_spectrograms(archive: Path, clips: list[zipfile.Zi
             levels = quantised_levels(representation.power(samples), FLOOR)
             np.testing.assert_array_equal(rows[row, : len(levels)], levels)
             assert not rows[row, len(levels) :].any()
-
-
-def test_members_are_found_by_track() -> None:
-    file = io.BytesIO()
-    names = ["fma_large/README.txt", "fma_large/checksums", "fma_large/000/000002.mp3", "fma_large/155/155320.mp3"]
-    with zipfile.ZipFile(file, "w") as archive:
-        for name in [*names, "fma_large/000/cover.mp3", "fma_large/" + 5000 * "9" + ".mp3"]:
-            archive.writestr(name, b"")
-        found = {track: member.filename for track, member in members(archive).items()}
-    assert found == {2: names[2], 155320: names[3]}
 
 
 def test_an_archive_that_has_gone_is_no_unreadable_clip(tmp_path: Path) -> None:
@@ -332,12 +324,12 @@ track_id,artist_id,genre,split
 4,14,1980,test
 """
 INDEX = """\
-track_id,artist_id,genre,split,frames,cut,left_out
-0,10,None,training,44,False,
-1,11,1980,training,130,False,
-2,12,None,training,0,False,Format not recognised.
-3,13,None,validation,173,False,
-4,14,1980,test,173,True,
+track_id,artist_id,genre,split,frames,cut,decoder,decoded,length,same_as,left_out
+0,10,None,training,44,False,libsndfile,1.000,1.000,,
+1,11,1980,training,130,False,libsndfile,3.000,3.000,,
+2,12,None,training,0,False,,0.000,0.000,,Format not recognised.
+3,13,None,validation,173,False,libsndfile,4.000,4.000,,
+4,14,1980,test,173,True,libsndfile,4.000,4.000,,
 """
 
 
@@ -511,6 +503,7 @@ def test_another_archive_or_other_tracks_are_other_work(
     fewer = inputs()
     open_archive = spectrograms.open_archive
     monkeypatch.setattr(spectrograms, "open_archive", lambda *a: replace(open_archive(*a), sha1="0" * 40))
+    monkeypatch.setattr(spectrograms.zips, "open_zip", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(spectrograms, "find_clips", lambda *_: [])
     assert len({before, fewer, inputs()}) == 3
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import show
+from fma_genre.common.errors import InputError
 from fma_genre.common.params import load
 from fma_genre.results.figures import titles
 from fma_genre.results.page import page
-from project import Project
+from project import ROOT, Project
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(not BROWSER, reason="needs Chromium or Chrome: apt install chromium")
@@ -126,5 +129,43 @@ def test_without_results_it_says_what_is_missing(finished: Project, tmp_path: Pa
     for missing in ("plots/comparison/*.svg", "report.md"):
         done = project.run("python", "src/show.py", check=False)
         assert done.returncode == 1
-        assert done.stderr == f"show: expected {missing}, found none: `make repro` makes it\n"
+        line = f"show: expected {missing}, found none: `dvc repro` runs the stages that make it\n"
+        assert done.stderr == line
         (project.path / "report.md").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: one with a report and a figure."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plots/comparison").mkdir(parents=True)
+    (tmp_path / "plots/comparison/a.svg").write_text("<svg/>")
+    (tmp_path / "report.md").write_text("# Title\n\nText\n")
+    return tmp_path
+
+
+def test_a_folder_of_that_name_and_a_file_beside_it_stay(results: Path) -> None:
+    (results / ".page.html.part").write_text("mine")
+    (results / "page.html").mkdir()
+    (results / "page.html/mine").touch()
+    with pytest.raises(InputError, match=r"^page\.html: expected a file, found a folder$"):
+        show.main(load(ROOT / "params.yaml"))
+    assert (results / "page.html/mine").exists()
+    shutil.rmtree(results / "page.html")
+    show.main(load(ROOT / "params.yaml"))
+    assert "<p>Text</p>" in (results / "page.html").read_text()
+    assert (results / ".page.html.part").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["report.md", "plots/comparison/a.svg"])
+@pytest.mark.parametrize("found", ["a pipe", "a folder", "a device"])
+def test_what_is_no_file_is_refused_and_not_waited_for(results: Path, name: str, found: str) -> None:
+    (results / name).unlink()
+    if found == "a pipe":
+        os.mkfifo(results / name)
+    elif found == "a folder":
+        (results / name).mkdir()
+    else:
+        (results / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"^{name}: expected a file, found {found}$"):
+        show.main(load(ROOT / "params.yaml"))

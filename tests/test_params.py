@@ -5,6 +5,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from fma_genre.common import params, schema
+from fma_genre.common import params, schema, stage
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params
 from project import ROOT
@@ -391,7 +392,9 @@ def test_a_scalar_that_dvc_reads_differently_is_refused(tmp_path: Path, written:
     text, count = re.subn(r"(?<=\n  seed: )0(?= +# of the first)", written, TEXT)
     line = 1 + text[: text.index(f"seed: {written}")].count("\n")
     assert count == 1
-    expected = rf"params\.yaml: line {line}: expected a value that YAML .* read alike, or quotes, found '{written}'"
+    expected = (
+        rf"params\.yaml: line {line}: train\.seed: expected a value that YAML .* read alike, .* found '{written}'"
+    )
     with pytest.raises(InputError, match=expected):
         load_text(tmp_path, text)
 
@@ -399,7 +402,7 @@ def test_a_scalar_that_dvc_reads_differently_is_refused(tmp_path: Path, written:
 def test_file_that_is_missing_or_binary_or_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.yaml: expected a file that can be read, found: No such file"):
         params.load(tmp_path / "absent.yaml")
-    with pytest.raises(InputError, match=r": expected a file that can be read, found: Is a directory"):
+    with pytest.raises(InputError, match=r": expected a file, found a folder$"):
         params.load(tmp_path)
     (tmp_path / "params.yaml").touch()
     with pytest.raises(InputError, match=r"params\.yaml/x: expected a file that can be read, found: Not a directory"):
@@ -417,6 +420,74 @@ def test_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(InputError, match="Permission denied"):
         params.load(path)
+
+
+# Secrets in urls. -------------------------------------------------------------------------------------------------
+
+SECRET_URLS = [
+    # a user, a password
+    "https://user:hunter2@host/x.zip", "http://hunter2@host/x.zip", "https://:hunter2@host/x.zip",
+    "HTTPS://user:hunter2@host/x.zip", "https://us%65r:hun%40ter2@host/x.zip", "https://user:p@hunter2@host/x.zip",
+    "https://user:hunter2@[::1]:8080/x.zip", "ftp://user:hunter2@host/x.zip", "file://user:hunter2@host/x.zip",
+    "s3://user:hunter2@host/x.zip", "//user:hunter2@host/x.zip", " https://user:hunter2@host/x.zip",
+    "https://user:my hunter2@host/x.zip", "https://web/https://user:hunter2@host/x.zip",
+    # that should have been percent-encoded, or should not have been
+    "https://user:pass/hunter2@host/x.zip", "https://user:12/hunter2@host/x.zip", "https://user:a#hunter2@host/x.zip",
+    "https://user:a?hunter2@host/x.zip", "https://user:hunter2%40host/x.zip", "https://user%3Ahunter2%40host/x.zip",
+    # in a url that is mistyped
+    "https:/user:hunter2@host/x.zip", "https:user:hunter2@host/x.zip", "https:\\\\user:hunter2@host/x.zip",
+    "https:///user:hunter2@host/x.zip", "user:hunter2@host/x.zip", "https://[user:hunter2@host/x.zip",
+    # a token
+    "https//user:hunter2@host/x.zip", "https://host/?u=https%3A%2F%2Fuser%3Ahunter2%40host%2Fx.zip",
+    "https://user:hunter2＠host/x.zip", "scp user:hunter2@host:/x.zip", "curl -u user:hunter2@ https://host/x.zip",
+    "https://host/x.zip?oauth=hunter2", "https://host/x.zip?key=hunter2", "https://host/x.zip?login=user:hunter2",
+    "https://host/x.zip?token=hunter2", "https://host/x.zip?download=1&access_token=hunter2",
+    "https://host/x.zip?X-Amz-Expires=9&X-Amz-Signature=hunter2", "https://host/x.zip?X-Goog-Credential=hunter2",
+    "https://host/x.zip?sv=1&sig=hunter2", "https://host/x.zip?AWSAccessKeyId=hunter2",
+    "https://host/x.zip?%74oken=hunter2", "https://host/x.zip?a=1;api_key=hunter2", "https://host/x?Key-Pair-Id=1&Signature=hunter2",
+    "https://host/x.zip#access_token=hunter2", "https://host/x.zip;jwt=hunter2", "file:///x.zip?password=hunter2",
+]  # fmt: skip
+HARMLESS_URLS = [
+    "https://host:8080/x.zip", "http://[::1]:80/x.zip", "https://host/x.zip?download=1", "https://host/@user/x.zip",
+    "https://host/a@2.zip", "https://host/x.zip?author=me@home", "https://host/tokens/token=1/x.zip", "x@y/z.zip",
+    "https://host/x.zip?token=", "https://host/x.zip?id=9&confirm=t", "/mnt@nas/x.zip", "file:///me@nas/x.zip",
+    "~/x.zip", "file://localhost/x@y.zip", "https://host/x%40y.zip",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ["audio", "metadata"])
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_a_secret_in_a_url_is_refused_and_not_shown(url: str, role: str) -> None:
+    name = f"datasets.small.{role}.url"
+    message = refusal(edited(name, url))
+    assert message.startswith(f"{name}: expected a url without secrets (user and password belong in ~/.netrc, ")
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("url", HARMLESS_URLS)
+def test_a_url_without_secrets_is_read(url: str) -> None:
+    assert params.check(edited("datasets.small.audio.url", url)).datasets["small"].audio.url == url
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+@pytest.mark.parametrize("name", ["dataset", "train.lr", "datasets.small.audio", "datasets.small.subset", "models"])
+def test_a_secret_in_another_place_is_not_shown(name: str, url: str) -> None:
+    for value in (url, [url], {url: 1}):
+        assert "hunter2" not in refusal(edited(name, value))
+
+
+@pytest.mark.parametrize("url", ["https://user:hunter2@host/x.zip", "https://host/x.zip?token=hunter2"])
+def test_no_stage_begins_with_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Also where another data set is selected."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(edited("datasets.large.audio.url", url), sort_keys=False))
+    for run in (stage.run, lambda name, main: stage.run_for_system(name, "models", main)):
+        monkeypatch.setattr(sys, "argv", ["train.py", "cnn"])
+        with pytest.raises(SystemExit) as info:
+            run("train", lambda *_: pytest.fail("it began"))
+        assert re.fullmatch(r"train(@cnn)?: params\.yaml: datasets\.large\.audio\.url: expected .+", str(info.value))
+        assert "hunter2" not in str(info.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 # What is allowed. -------------------------------------------------------------------------------------------------

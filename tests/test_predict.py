@@ -1,6 +1,8 @@
 """src/predict.py: any audio file, judged as the pipeline judges clips."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import zipfile
@@ -13,8 +15,9 @@ import soundfile
 
 import predict
 from fma_genre import prediction
+from fma_genre.archives.clips import find_clips
 from fma_genre.archives.receipt import read_receipt
-from fma_genre.features.extraction import members
+from fma_genre.common.errors import InputError
 from fma_genre.prediction import Ensemble
 from fma_genre.results import predictions
 from project import Project
@@ -22,7 +25,7 @@ from test_bad_input import tone
 
 RATE = 22050
 
-WARNING = "predict: the model was trained on the synthetic demo and knows nothing of music"
+WARNING = "predict: the model {} was trained on the synthetic demo and knows nothing of music"
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +33,12 @@ def clips(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     """The miniature's test clips, as files."""
     folder = tmp_path_factory.mktemp("clips")
     index = pd.read_csv(finished.path / "data/index.csv")
-    wanted = set(index["track_id"][(index["split"] == "test") & (index["frames"] > 0)])
+    wanted = index["track_id"][(index["split"] == "test") & (index["frames"] > 0)].tolist()
     archive = read_receipt(finished.path / "data/archives.json").audio
     with zipfile.ZipFile(finished.home / archive.sha1 / archive.name) as opened:
-        for track, member in members(opened).items():
-            if track in wanted:
-                (folder / f"{track}.mp3").write_bytes(opened.read(member))
-    return {track: folder / f"{track}.mp3" for track in sorted(wanted)}
+        for track, member in zip(wanted, find_clips(opened, wanted, archive.name), strict=True):
+            (folder / f"{track}.mp3").write_bytes(opened.read(member))
+    return {track: folder / f"{track}.mp3" for track in wanted}
 
 
 @pytest.mark.parametrize("key", ["cnn", "birnn"])
@@ -60,7 +62,7 @@ def test_a_table_with_a_line_a_file(finished: Project, clips: dict[int, Path]) -
         assert name == str(path)
         assert genres.startswith(predicted[track])
         assert line.count("%") == 3
-    assert done.stderr.splitlines() == [WARNING]
+    assert done.stderr.splitlines() == [WARNING.format("cnn")]
 
 
 def test_json_for_programs(finished: Project, clips: dict[int, Path]) -> None:
@@ -74,7 +76,7 @@ def test_json_for_programs(finished: Project, clips: dict[int, Path]) -> None:
         assert shares == sorted(shares, reverse=True)
         assert 0 < sum(shares) <= 1
         assert item["seconds"] == pytest.approx(6, abs=0.1)
-    assert done.stderr.splitlines() == [WARNING]  # whichever model: its store says so
+    assert done.stderr.splitlines() == [WARNING.format("birnn")]  # whichever model: its store says so
 
 
 def test_an_unreadable_file_is_a_line_and_stops_nothing(
@@ -93,14 +95,15 @@ def test_an_unreadable_file_is_a_line_and_stops_nothing(
         "head.mp3": "a damaged MP3", "broken.mp3": "a damaged MP3",
         "noise.mp3": "Format not recognised", "empty.wav": "Format not recognised", "none.wav": "no samples in it",
         "nan.wav": "samples that are not finite", "absent": "No such file or directory", "\x1b[31mred": "No such file",
-        ".": "Is a directory",
+        ".": "a folder", "fifo": "a pipe",
     }  # fmt: skip
+    os.mkfifo(tmp_path / "fifo")
     files = [good, *(str(tmp_path / name) for name in bad), good]
     done = finished.run("python", "src/predict.py", "--model", "models/cnn", *files, check=False)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 2
     warning, *errors = done.stderr.splitlines()
-    assert warning == WARNING
+    assert warning == WARNING.format("cnn")
     assert len(errors) == len(bad)
     for line, (name, reason) in zip(errors, bad.items(), strict=True):
         assert line.startswith(f"predict: {tmp_path / name}".replace("\x1b", "?"))
@@ -135,7 +138,7 @@ def test_a_figure_that_cannot_be_written_is_a_line_and_stops_nothing(
 def test_who_reads_no_further_gets_no_traceback(finished: Project, clips: dict[int, Path]) -> None:
     first, second = map(str, list(clips.values())[:2])
     done = finished.run("bash", "-c", f"python src/predict.py '{first}' '{second}' | true", check=False)
-    assert not [line for line in done.stderr.splitlines() if line != WARNING]
+    assert not [line for line in done.stderr.splitlines() if line != WARNING.format("cnn")]
 
 
 def test_ctrl_c_ends_it_without_a_word(finished: Project, clips: dict[int, Path]) -> None:
@@ -162,14 +165,14 @@ def test_a_model_that_needs_more_memory_than_there_is(
     def fail(*_: object) -> None:
         raise error
 
-    soundfile.write(tmp_path / "a.wav", np.zeros(RATE * 3, np.float32), RATE)
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=RATE * 3) / 10, RATE)
     monkeypatch.setattr(prediction, "predict", fail)
     monkeypatch.setattr(
         "sys.argv", ["predict.py", "--model", str(finished.path / "models/cnn"), str(tmp_path / "a.wav")]
     )
     assert predict.main() == 1
     warning, line = capsys.readouterr().err.splitlines()
-    assert warning == WARNING
+    assert warning == WARNING.format("cnn")
     assert line.startswith(f"predict: {tmp_path / 'a.wav'}: {finished.path / 'models/cnn'} cannot predict it: ")
     assert line.endswith(str(error).partition("\n")[0] or "not enough memory")
 
@@ -181,3 +184,133 @@ def test_without_a_model_it_says_so(finished: Project, clips: dict[int, Path], t
     assert done.returncode == 1
     assert done.stderr.startswith(f"predict: {tmp_path}: expected a trained model, found: ")
     assert len(done.stderr.splitlines()) == 1
+    for folder in (tmp_path / "absent", predict.PROMOTED.parent / "absent"):
+        with pytest.raises(InputError, match=f"^{folder}: expected a trained model, found none: `make repro` trains"):
+            predict.load(folder)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The command in this process; its exit code."""
+    monkeypatch.setattr("sys.argv", ["predict.py", *map(str, arguments)])
+    return predict.main()
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0).normal(size=RATE * 4) / 10
+    soundfile.write(tmp_path / "ok.ogg", noise, RATE)
+    return tmp_path / "ok.ogg"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "synthetic", "says"),
+    [
+        ("medium", False, "predict: the model cnn was trained on medium"),
+        ("demo", False, "predict: the model cnn was trained on demo"),
+        ("medium", True, WARNING.format("cnn")),
+        ("\x1b[31m", False, "predict: the model cnn was trained on ?[31m"),
+    ],
+)
+def test_a_model_says_what_it_was_trained_on_whatever_params_yaml_says(
+    finished: Project,
+    tmp_path: Path,
+    sound: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dataset: str,
+    synthetic: bool,
+    says: str,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(finished.path / "models/cnn", model)
+    content = json.loads((model / "settings.json").read_text(encoding="utf-8"))
+    content["store"] |= {"dataset": dataset, "synthetic": synthetic}
+    (model / "settings.json").write_text(json.dumps(content))
+    assert run(monkeypatch, "--model", model, sound) == 0
+    assert capsys.readouterr().err.splitlines() == [says]
+
+
+def test_silence_has_no_genre(
+    finished: Project,
+    tmp_path: Path,
+    sound: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = tmp_path / "zeros.mp3"
+    soundfile.write(silent, np.zeros(RATE * 4), RATE)
+    arguments = ("--model", finished.path / "models/cnn", "--plot", tmp_path / "p", silent, sound)
+    assert run(monkeypatch, *arguments) == 0
+    row, other = capsys.readouterr().out.splitlines()
+    assert row.split() == [str(silent), "silence"]
+    assert "%" in other
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["ok.ogg.svg"]
+    assert run(monkeypatch, "--json", *arguments) == 0
+    found, other = map(json.loads, capsys.readouterr().out.splitlines())
+    assert found == {"file": str(silent), "seconds": pytest.approx(4, abs=0.1), "silent": True, "genres": {}}
+    assert other["silent"] is False
+
+
+def test_a_figure_replaces_only_a_file(
+    finished: Project,
+    tmp_path: Path,
+    sound: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plots = tmp_path / "p"
+    (plots / "ok.ogg.svg").mkdir(parents=True)
+    (plots / "ok.ogg.svg/mine").touch()
+    (plots / ".ok.ogg.svg.part").write_text("mine")
+    arguments = ("--model", finished.path / "models/cnn", "--plot", plots, sound)
+    assert run(monkeypatch, *arguments) == 1
+    figure = plots / "ok.ogg.svg"
+    line = f"predict: {sound}: no figure in {plots}: {figure}: expected a file, found a folder"
+    assert capsys.readouterr().err.splitlines() == [WARNING.format("cnn"), line]
+    assert (figure / "mine").exists()
+    shutil.rmtree(figure)
+    for _ in range(2):
+        assert run(monkeypatch, *arguments) == 0
+        assert figure.read_bytes().startswith(b"<?xml")
+    assert (plots / ".ok.ogg.svg.part").read_text() == "mine"
+
+
+def test_no_figure_takes_the_place_of_another_input(sound: Path) -> None:
+    other = sound.with_name("ok.ogg.svg")  # audio all the same
+    (sound.parent / "q").mkdir()
+    assert list(predict.figure_paths(sound.parent / "q/..", [sound, other])) == [
+        sound.parent / "q/.." / figure.name for figure in predict.figure_paths(sound.parent, [sound, other]) if figure
+    ], "however the folder is written"
+    figures = list(predict.figure_paths(sound.parent, [sound, other]))
+    assert [figure and figure.name for figure in figures] == ["ok.ogg-1.svg", "ok.ogg.svg.svg"]
+
+
+def test_a_model_without_probabilities_is_one_line(
+    finished: Project, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_probabilities(*_: object) -> None:
+        raise InputError("expected a network whose probabilities add up to 1, found a sum of nan")
+
+    monkeypatch.setattr(prediction, "predict", no_probabilities)
+    model = finished.path / "models/cnn"
+    with pytest.raises(InputError, match=f"^{model}: expected a network whose probabilities add up to 1, found"):
+        run(monkeypatch, "--model", model, sound, sound)
+
+
+def test_json_is_never_nan(sound: Path) -> None:
+    found = prediction.FilePrediction(np.ones((1, 2)), np.zeros(1), 1.0, 0.0, np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        predict.as_json(sound, found, {"Folk": float("nan")})
+
+
+def test_an_output_that_takes_no_more_or_lacks_letters_is_no_traceback(finished: Project, sound: Path) -> None:
+    name = os.fsdecode(b"\xe3\xff") + "ロ.ogg"
+    shutil.copy(sound, sound.with_name(name))
+    command = "PYTHONIOENCODING={} python src/predict.py --model models/cnn '{}' >{}"
+    latin = sound.with_name("latin")
+    finished.run("bash", "-c", command.format("latin-1", sound.with_name(name), latin))
+    assert f"{sound.parent}/??\\u30ed.ogg  " in latin.read_text(encoding="latin-1")
+    full = finished.run("bash", "-c", command.format("utf-8", sound, "/dev/full"), check=False)
+    assert full.returncode == 1
+    assert [line.partition(":")[0] for line in full.stderr.splitlines()] == ["predict"] * 2
+    assert "No space left on device" in full.stderr

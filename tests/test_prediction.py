@@ -3,7 +3,9 @@
 import functools
 import json
 import operator
+import os
 import resource
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +86,8 @@ def test_memory_does_not_grow_with_length(trained: Project, tmp_path: Path) -> N
     """Ten minutes take 53 MB as samples alone; an hour would take six times that."""
     ensemble = Ensemble(trained.path / "models/birnn")
     short, long = tmp_path / "short.flac", tmp_path / "long.flac"
-    soundfile.write(short, np.zeros(RATE * 35, np.float32), RATE)
-    soundfile.write(long, np.zeros(RATE * 600, np.float32), RATE)
+    soundfile.write(short, np.full(RATE * 35, 0.1, np.float32), RATE)
+    soundfile.write(long, np.full(RATE * 600, 0.1, np.float32), RATE)
     ensemble.predict_file(short)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert ensemble.predict_file(long).seconds == pytest.approx(600)
@@ -101,6 +103,98 @@ def test_what_is_no_audio_is_refused(trained: Project, tmp_path: Path) -> None:
             ensemble.predict_file(tmp_path / name)
     with pytest.raises(OSError, match="No such file"):
         ensemble.predict_file(tmp_path / "absent.wav")
+
+
+@pytest.mark.parametrize("found", ["a pipe", "a socket", "a device", "a folder"])
+def test_what_is_no_file_is_refused_and_not_waited_for(trained: Project, tmp_path: Path, found: str) -> None:
+    path = tmp_path / "a.wav"
+    if found == "a pipe":
+        os.mkfifo(path)
+    elif found == "a device":
+        path.symlink_to("/dev/zero")
+    elif found == "a folder":
+        path.mkdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        if found == "a socket":
+            bound.bind(str(path))
+        with pytest.raises(UnreadableClipError, match=f"^{found}$"):
+            Ensemble(trained.path / "models/cnn").predict_file(path)
+
+
+@pytest.mark.parametrize("key", ["cnn", "birnn"])
+@pytest.mark.parametrize("name", ["zeros.wav", "zeros.mp3", "zeros.ogg", "zeros.flac", "almost.wav", "one_sample.wav"])
+def test_a_silent_file_has_no_votes(trained: Project, tmp_path: Path, key: str, name: str) -> None:
+    samples = np.zeros(1 if name == "one_sample.wav" else RATE * 35, np.float32)
+    if name == "almost.wav":  # as decoders leave it; power is 1e-12 at most
+        samples += np.random.default_rng(0).normal(size=len(samples)).astype(np.float32) * 1e-8
+    soundfile.write(tmp_path / name, samples, RATE, subtype="FLOAT" if name == "almost.wav" else None)
+    found = Ensemble(trained.path / "models" / key).predict_file(tmp_path / name)
+    assert found.silent
+    assert not found.probabilities.any()
+    assert found.seconds == pytest.approx(len(samples) / RATE, abs=0.2)
+    with pytest.raises(ValueError, match="no votes"):
+        _ = found.shares
+
+
+def test_the_quietest_sound_of_16_bits_is_not_silence(trained: Project, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).integers(-2, 3, RATE * 5).astype(np.int16), RATE)
+    for key in ("cnn", "birnn"):
+        assert not Ensemble(trained.path / "models" / key).predict_file(tmp_path / "a.wav").silent
+
+
+def test_a_constant_is_silence(trained: Project, tmp_path: Path) -> None:
+    """A-law has no zero: its silence is a constant of 8 / 32768."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE * 5), 8000, subtype="ALAW")
+    assert Ensemble(trained.path / "models/cnn").predict_file(tmp_path / "a.wav").silent
+
+
+def test_a_short_sound_after_silence_is_heard(trained: Project, tmp_path: Path) -> None:
+    """It is shorter than a segment, but all that there is to hear."""
+    noise = np.random.default_rng(0).normal(size=RATE * 2).astype(np.float32) / 10
+    soundfile.write(tmp_path / "a.wav", np.concatenate([np.zeros(RATE * 30, np.float32), noise]), RATE)
+    found = Ensemble(trained.path / "models/cnn").predict_file(tmp_path / "a.wav")
+    assert not found.silent
+    assert found.starts[-1] == pytest.approx(30)
+
+
+def test_times_and_missing_seconds_count_from_the_beginning_of_the_file(trained: Project, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).normal(size=RATE * 90).astype(np.float32) / 10
+    samples[RATE * 40] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    found = Ensemble(trained.path / "models/cnn").predict_file(tmp_path / "a.wav")
+    assert (found.seconds, found.missing) == (pytest.approx(60), pytest.approx(30))
+    assert not ((found.starts >= 30) & (found.starts < 60)).any()
+    assert found.starts.max() >= 60
+
+
+def test_a_silent_window_casts_no_vote(trained: Project, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=RATE * 30).astype(np.float32) / 10
+    silence = np.zeros_like(noise)
+    ensemble = Ensemble(trained.path / "models/cnn")
+    found = []
+    for windows in ([noise], [silence, noise], [noise, silence, silence], [silence, noise, silence]):
+        soundfile.write(tmp_path / "a.wav", np.concatenate(windows), RATE, subtype="FLOAT")
+        found.append(ensemble.predict_file(tmp_path / "a.wav"))
+    alone, *others = found
+    for prediction in others:
+        np.testing.assert_allclose(prediction.shares, alone.shares, rtol=1e-4, atol=1e-6)
+        assert not prediction.silent
+        assert len(prediction.starts) == len(prediction.probabilities)
+        assert (np.diff(prediction.starts) > 0).all()
+    silent = others[0]
+    assert silent.starts[:2].tolist() == [0, 30]
+    assert not silent.probabilities[0].any()
+    assert silent.probabilities[1:].all()
+    np.testing.assert_allclose(alone.shares, alone.probabilities.mean(axis=0))
+
+
+def test_a_model_that_gives_no_probabilities_is_refused(trained: Project, tmp_path: Path) -> None:
+    ensemble = Ensemble(trained.path / "models/cnn")
+    for weights in ensemble.networks[1].parameters():
+        weights.data *= 1e30
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=RATE * 7) / 10, RATE)
+    with pytest.raises(InputError, match="expected a network whose probabilities add up to 1, found a sum of nan"):
+        ensemble.predict_file(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize(

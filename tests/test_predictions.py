@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from fma_genre.common.errors import InputError
+from fma_genre.results import systems
 from fma_genre.results.predictions import Predictions, SplitPredictions, read, thumbnail, write
 from synthetic import make_baseline, make_index, make_model
 
@@ -106,6 +108,7 @@ def header(text: str) -> np.ndarray:
     return np.frombuffer(text.encode(), np.uint8)
 
 
+HEADER: dict[str, Any] = {"dataset": "demo", "classes": ["a"], "seeds": [0, 1], "facts": {}, "examples": []}
 DAMAGE: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "nothing in it": lambda arrays: b"",
     "text": lambda arrays: b"no archive at all",
@@ -125,6 +128,15 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "tracks that differ": edited(validation_tracks=np.arange(7)),
     "classes that differ": edited(test_probabilities=np.zeros((2, 40, 4), np.float32)),
     "segments that differ": edited(test_segment_starts=np.zeros(3)),
+    "cut off in its middle": lambda arrays: archive(arrays)[: len(archive(arrays)) // 2],
+    "tracks that are one number": edited(test_tracks=np.array(3)),
+    "labels that are texts": edited(test_labels=np.full((2, 40), "a")),
+    "labels of no class": edited(test_labels=np.full((2, 40), 99)),
+    "probabilities that are no numbers": edited(test_probabilities=np.full((2, 40, 5), np.nan, np.float32)),
+    "segments of no track": edited(test_segment_tracks=np.full(120, 99)),
+    "classes that are a number": edited(header=header(json.dumps(HEADER | {"classes": 3}))),
+    "seeds that are texts": edited(header=header(json.dumps(HEADER | {"seeds": ["a", "b"]}))),
+    "a header that is too deep": edited(header=header("[" * 100_000)),
 }
 
 
@@ -140,6 +152,23 @@ def test_a_damaged_file_is_refused_in_a_line(tmp_path: Path, kind: str) -> None:
     with pytest.raises(InputError, match=r"x\.npz: expected .*, found ") as found:
         read(path)
     assert "\n" not in str(found.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(InputError, match=r"x\.npz: expected a file, found a pipe"):
+        read(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("length", [20, 70, -1])
+def test_a_learning_curve_that_is_cut_off_is_refused(tmp_path: Path, length: int) -> None:
+    curve = "epoch,validation_accuracy,validation_accuracy_std\n1,0.25,0.0\n2,0.5,0.125\n"
+    path = tmp_path / "cnn.csv"
+    path.write_text(curve)
+    assert systems.read_curve(path)["validation_accuracy"].tolist() == [0.25, 0.5]
+    path.write_text(curve[:length])
+    with pytest.raises(InputError, match=r"cnn\.csv: expected "):
+        systems.read_curve(path)
 
 
 def test_several_runs_without_probabilities_are_refused(tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
 """A pull request, played: a remote, a base, branches, a shallow clone of the merge, and the workflows' own commands."""
 
+import contextlib
+import itertools
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import workflows
+from fma_genre.common import files
 from fma_genre.results import pull_request
 from fma_genre.results.pull_request import Results, stage_names
 from project import Project, stages_run
@@ -244,6 +248,185 @@ def test_results_that_are_no_results_are_refused_in_a_line(branch: Project, path
     assert path in done.stderr
 
 
+HOSTILE: dict[str, bytes] = {
+    "UTF-16": '{"accuracy": 0.5}'.encode("utf-16"),
+    "Latin-1": b'{"dataset": "\xe9"}',
+    "a huge number": b'{"accuracy": 1' + b"0" * 400 + b"}",
+    "a number without end": b'{"accuracy": 1' + b"0" * 9000 + b"}",
+    "no number": b'{"accuracy": NaN}',
+    "100,000 brackets": b"[" * 100_000,
+    "a list": b"[1]",
+}
+BOMB = b"a: &a [x, x]\n" + b"".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n".encode()
+    for before, name in itertools.pairwise("abcdefghijklmnop")
+)
+RECORDS = {
+    "a number": b"stages: {split: 3}",
+    "outputs that are none": b"stages: {split: {outs: [3]}}",
+    "a path that is none": b'stages: {split: {deps: [{path: "a\\0b"}]}}',
+    "parameters that are none": b"stages: {split: {params: [1]}}",
+    "aliases of aliases": BOMB,
+    "a number in base 60": b"stages: 1" + b":1" * 400_000,
+}
+CONTENTS = [("metrics/cnn.json", key, content) for key, content in HOSTILE.items()]
+CONTENTS += [("dvc.lock", key, content) for key, content in RECORDS.items()]
+CONTENTS += [(name, "aliases of aliases", BOMB) for name in ("dvc.yaml", "params.yaml", "sub/dvc.yaml")]
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def bound_socket(path: Path) -> None:
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+
+
+def link(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+LINK, DEVICE = "a symbolic link", "a device"
+KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (pipe, "a pipe"), "socket": (bound_socket, "a socket"), "folder": (Path.mkdir, "a folder"),
+    "gigabytes": (sparse, "more"), "zero": (link("/dev/zero"), LINK), "passwd": (link("/etc/passwd"), LINK),
+    "nowhere": (link("nowhere"), LINK), "itself": (link("cnn.json"), LINK),
+}  # fmt: skip
+
+
+def folder_of_one(path: Path) -> None:
+    path.mkdir()
+    (path / "kept").write_text("x")
+
+
+def writes(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def hostile(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A checkout for all that follows: nothing in it is ever read to its end."""
+    return finished.copy(tmp_path_factory.mktemp("hostile") / "branch")
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """`path`, of which there is nothing; afterwards what was there, or nothing, is again."""
+    content = path.read_bytes() if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    try:
+        yield path
+    finally:
+        files.remove(path)
+        if content is not None:
+            path.write_bytes(content)
+
+
+def refused(project: Project, base: str = "main") -> str:
+    done = subprocess.run(
+        [sys.executable, "src/diff.py", base], cwd=project.path, env=project.environment,
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.count("\n") < 8
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", ["metrics/cnn.json", "dvc.lock"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_is_refused_and_not_waited_for(hostile: Project, name: str, kind: str) -> None:
+    make, found = KINDS[kind]
+    with replaced(hostile.path / name) as path:
+        make(path)
+        message = refused(hostile)
+    assert message.startswith(f"diff: {name}: expected ")
+    assert found in message
+
+
+@pytest.mark.parametrize("name", ["report.md", "plots/training/cnn.csv", "data/index.csv", "src/promote.py"])
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+def test_what_dvc_would_read_without_end_is_refused(hostile: Project, name: str, kind: str) -> None:
+    with replaced(hostile.path / name) as path:
+        KINDS[kind][0](path)
+        assert refused(hostile) == f"diff: {name}: expected a file, found {'a pipe' if kind == 'pipe' else DEVICE}\n"
+
+
+@pytest.mark.parametrize(("name", "_kind", "content"), CONTENTS, ids=[f"{name} {kind}" for name, kind, _ in CONTENTS])
+def test_hostile_contents_are_refused_in_bounded_time(hostile: Project, name: str, _kind: str, content: bytes) -> None:
+    with replaced(hostile.path / name) as path:
+        path.write_bytes(content)
+        assert refused(hostile).startswith(f"diff: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("metrics/cnn.json", link("/etc/passwd")), ("dvc.lock", link("/dev/zero")), ("metrics/x.json", folder_of_one),
+        ("metrics/cnn.json", writes(HOSTILE["UTF-16"])), ("metrics/cnn.json", writes(HOSTILE["a huge number"])),
+        ("dvc.lock", writes(BOMB)), ("dvc.lock", writes(RECORDS["a number"])), ("dvc.yaml", writes(BOMB)),
+    ],
+)  # fmt: skip
+def test_a_base_that_is_hostile_is_refused_by_its_name(
+    hostile: Project, name: str, make: Callable[[Path], object]
+) -> None:
+    hostile.run("git", "checkout", "--quiet", "-B", "bad")
+    with replaced(hostile.path / name) as path:
+        make(path)
+        hostile.run("git", "add", "--all")
+        hostile.run("git", "commit", "--quiet", "--message=hostile")
+    hostile.run("git", "symbolic-ref", "HEAD", "refs/heads/main")
+    hostile.run("git", "reset", "--quiet")
+    assert refused(hostile, "bad").startswith(f"diff: {name} in bad: ")
+
+
+def test_a_checkout_below_another_repository(finished: Project, tmp_path: Path) -> None:
+    """Its paths, figures and their addresses are those of the folder that it is."""
+    folder = tmp_path / "larger" / "my music"
+    project = finished.copy(folder)
+    shutil.rmtree(folder / ".git")
+    git(tmp_path / "larger", "init", "--quiet", "--initial-branch=main")
+    git(tmp_path / "larger", "add", ".")
+    git(tmp_path / "larger", "commit", "--quiet", "--message=a folder of a larger repository")
+    project.run("dvc", "exp", "run", "-S", "model=birnn")
+    (folder / "plots/other.svg").write_text("<svg/>")
+    git(tmp_path / "larger", "add", ".")
+    git(tmp_path / "larger", "commit", "--quiet", "--message=birnn")
+    git(tmp_path / "larger", "checkout", "--quiet", "--detach")
+    text = report(project, tmp_path)
+    assert {name for name, _ in rows(text)} == {"promoted"}
+    assert "| `promote` | `model` `cnn` → `birnn`" in text
+    assert re.findall(r"\]\((\S+?)\)", text)[0] == f"{URL}/my%20music/plots/other.svg?raw=true"
+
+
+def test_the_note_about_the_demo_follows_the_results(branch: Project) -> None:
+    """Not what params.yaml says today: nothing has run on it."""
+    real = {"audio": {"url": "a.zip", "sha1": "0" * 40}, "metadata": {"url": "b.zip", "sha1": "0" * 40}}
+    branch.edit_params(lambda params: params["datasets"].update(real=real | {"subset": "medium"}))
+    branch.edit_params(choose("dataset", "real"))
+    done = branch.run("python", "src/diff.py", "main", check=False)
+    assert done.returncode == 1
+    assert "out of date" in done.stdout
+    assert "synthetic demo" in done.stdout
+
+
+@pytest.mark.parametrize("output", ["full", "latin-1"])
+def test_a_report_that_cannot_be_written_is_one_line(hostile: Project, output: str) -> None:
+    if output == "full":
+        done = hostile.run("bash", "-c", "python src/diff.py main >/dev/full", check=False)
+        assert done.stderr == "diff: the report could not be written: No space left on device\n"
+    else:
+        done = hostile.run("env", "PYTHONIOENCODING=latin-1", "python", "src/diff.py", "main", check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 # Without a repository. --------------------------------------------------------------------------------------------
 
 PIPELINE = {
@@ -268,10 +451,24 @@ def test_stages_are_those_of_the_pipeline_and_its_parameters() -> None:
 EVIL = "x` <img src=x> @somebody | [a](javascript:b)"
 
 
+def test_the_demo_is_known_by_what_the_results_say() -> None:
+    demo, real = {"audio": {"url": "demo"}}, {"audio": {"url": "https://example.org/a.zip"}}
+    ran = {"download": {"params": {"params.yaml": {"dataset": "x", "datasets.x": demo}}, "deps": [], "outs": []}}
+    metrics = {"cnn": {"dataset": "x"}}
+    assert pull_request.is_synthetic(Results(metrics, ran), {})
+    assert pull_request.is_synthetic(Results(metrics, ran), {"datasets": {"x": real}}), "what ran counts"
+    assert pull_request.is_synthetic(Results(metrics, {}), {"datasets": {"x": demo}})
+    assert not pull_request.is_synthetic(Results({"cnn": {"dataset": "fma"}}, ran), {"dataset": "x"})
+    assert not pull_request.is_synthetic(Results({}, ran), {})
+    unusable: list[Any] = [None, [1], {"x": 3}, {"x": {"audio": []}}]
+    for wrong in unusable:
+        assert not pull_request.is_synthetic(Results({"cnn": {"dataset": ["x"]}}, {}), {"datasets": wrong})
+
+
 def test_names_and_values_of_a_branch_are_shown_as_code() -> None:
     """Nothing of them is Markdown, HTML or a mention: outside of code, the text has only what is written here."""
-    record = {"cmd": EVIL, "deps": [{"path": EVIL, "md5": "1"}], "params": {"params.yaml": {EVIL: EVIL}}}
-    other = {"cmd": "y", "deps": [{"path": EVIL, "md5": "2"}], "params": {"params.yaml": {EVIL: {EVIL: 1}}}}
+    record = {"cmd": EVIL, "outs": [], "deps": [{"path": EVIL, "md5": "1"}], "params": {"params.yaml": {EVIL: EVIL}}}
+    other = {"cmd": "y", "outs": [], "deps": [{"path": EVIL, "md5": "2"}], "params": {"params.yaml": {EVIL: {EVIL: 1}}}}
     base = Results({"cnn": {"accuracy": 0.5, "dataset": "demo", "n_test": 3}}, {EVIL: record})
     here = Results(
         {

@@ -285,6 +285,13 @@ def test_what_users_can_do_something_about_is_said_in_one_line(
     assert end(failing(error)) == (says.format(cwd=checkout) if isinstance(says, str) else says)
 
 
+def test_an_output_that_takes_no_more_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        message = end(lambda params: print("a result"))
+    assert message == "split: standard output: expected all of it to be taken, found: No space left on device"
+
+
 def test_a_mistake_in_the_code_is_a_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         stage.run("split", failing(ZeroDivisionError()))
@@ -292,7 +299,9 @@ def test_a_mistake_in_the_code_is_a_traceback() -> None:
 
 def test_parameters_are_checked_before_anything_else(checkout: Path) -> None:
     (checkout / "params.yaml").write_text("seed: 010\n")
-    message = "split: params.yaml: line 1: expected a value that YAML 1.1 and 1.2 read alike, or quotes, found '010'"
+    message = (
+        "split: params.yaml: line 1: seed: expected a value that YAML 1.1 and 1.2 read alike, or quotes, found '010'"
+    )
     assert end(failing(AssertionError())) == message
     (checkout / "params.yaml").unlink()
     assert end(failing(AssertionError())) == (

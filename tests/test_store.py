@@ -198,9 +198,24 @@ def test_genres_and_reasons_may_be_any_text(tmp_path: Path) -> None:
         lambda text: text.replace(",5,", ",,"),
         lambda text: text.replace("10,10", "ten,10"),
         lambda text: text.replace("False", "perhaps"),
-        lambda text: text + "13,13,Rock,test,1,False,,more\n",
+        lambda text: text + "13,13,Rock,test,1,False,libsndfile,1.0,1.0,,,more\n",
+        lambda text: text.replace("0.116", "all"),
+        lambda text: text.replace("0.116,,", "0.116,itself,"),
+        lambda text: text.replace("genre,split", "genre,genre"),
     ],
-    ids=["empty", "a name missing", "another column", "text", "blank", "id", "bool", "a cell more"],
+    ids=[
+        "empty",
+        "a name missing",
+        "another column",
+        "text",
+        "blank",
+        "id",
+        "bool",
+        "a cell more",
+        "seconds",
+        "same_as",
+        "a name twice",
+    ],
 )
 def test_an_index_that_is_not_one_is_refused(data: Path, change: Callable[[str], str]) -> None:
     path = data / "index.csv"
@@ -208,6 +223,24 @@ def test_an_index_that_is_not_one_is_refused(data: Path, change: Callable[[str],
     assert changed != path.read_text()
     path.write_text(changed)
     refused(data, "index.csv")
+
+
+def test_seconds_have_three_decimals(tmp_path: Path) -> None:
+    index = make_index(GENRES, SPLITS, FRAMES).assign(decoded=[0.1 + 0.2, 0.0, 29.9996], length=30.0)
+    store.write_index(tmp_path / "index.csv", index)
+    lines = (tmp_path / "index.csv").read_text().splitlines()
+    assert lines[0] == "track_id,artist_id,genre,split,frames,cut,decoder,decoded,length,same_as,left_out"
+    assert lines[1:] == [
+        "10,10,Rock,training,5,False,libsndfile,0.300,30.000,,",
+        "11,11,Jazz,validation,0,False,,0.000,30.000,,too short",
+        "12,12,Folk,test,3,False,libsndfile,30.000,30.000,,",
+    ]
+
+
+def test_a_clip_is_short_if_less_than_nine_tenths_were_decoded() -> None:
+    index = make_index(["Rock"] * 6, ["test"] * 6, [9, 9, 9, 9, 0, 9])
+    index = index.assign(decoded=[26.9, 27, 30, 0.5, 0, 8.9], length=[30, 30, 30, 0.5, 30, 10])
+    assert store.short(index)["track_id"].tolist() == [10, 15]
 
 
 # Arrays. ----------------------------------------------------------------------------------------------------------

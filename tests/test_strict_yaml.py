@@ -1,7 +1,11 @@
 """YAML that DVC and the stages read alike: whatever they could read differently is refused with its line."""
 
+import datetime
 import itertools
+import math
 import random
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,12 +50,75 @@ def test_values_that_all_read_alike_are_read(written: str, value: Any) -> None:
     ],
 )  # fmt: skip
 def test_values_that_yaml_1_1_and_1_2_read_differently_are_refused(written: str) -> None:
-    expected = f"line 2: expected a value that YAML 1.1 and 1.2 read alike, or quotes, found '{written}'"
+    expected = f"expected a value that YAML 1.1 and 1.2 read alike, or quotes, found '{written}'"
     for text in (f"b: 1\na: {written}\n", f"b: 1\na: [{written}]\n"):
-        assert refusal(text) == expected
+        assert refusal(text) == f"line 2: a: {expected}"
+    assert refusal(f"train:\n  a: {{b: [1, {written}]}}\n") == f"line 2: train.a.b: {expected}"
     assert parse(f"a: '{written}'") == {"a": written}
     if written != "=":  # as a key, a text to all
-        assert refusal(f"b: 1\n{written}: 1\n") == expected
+        assert refusal(f"b: 1\n{written}: 1\n") == f"line 2: {expected}"
+
+
+# An unquoted text: what PyYAML makes of it (YAML 1.1), what DVC makes of it (ruamel.yaml, YAML 1.2), and what the
+# stages do: read it as DVC does, or refuse it, also where DVC's reader does not follow YAML 1.2.
+REFUSED = "refused"
+READINGS: list[tuple[str, Any, Any, Any]] = [
+    # octal and hexadecimal
+    ("010", 8, 10, REFUSED),
+    ("-010", -8, -10, REFUSED),
+    ("08", "08", 8, REFUSED),
+    ("0o10", "0o10", 8, REFUSED),
+    ("0b11", 3, 3, REFUSED),
+    ("0x10", 16, 16, 16),
+    ("0X10", "0X10", "0X10", "0X10"),
+    ("-0x10", -16, -16, REFUSED),
+    # underscores
+    ("1_000", 1000, 1000, REFUSED),
+    ("1_000.5", 1000.5, 1000.5, REFUSED),
+    ("0x_10", 16, 16, REFUSED),
+    # base 60
+    ("1:30", 90, "1:30", REFUSED),
+    ("1:30.5", 90.5, "1:30.5", REFUSED),
+    # words
+    ("yes", True, "yes", REFUSED),
+    ("No", False, "No", REFUSED),
+    ("on", True, "on", REFUSED),
+    ("OFF", False, "OFF", REFUSED),
+    ("y", "y", "y", "y"),
+    ("n", "n", "n", "n"),
+    ("true", True, True, True),
+    ("~", None, None, None),
+    # exponents, points and signs
+    ("1e-05", "1e-05", 1e-5, 1e-5),
+    ("1e5", "1e5", 1e5, 1e5),
+    ("1.5e3", "1.5e3", 1500.0, 1500.0),
+    ("1.5e+3", 1500.0, 1500.0, 1500.0),
+    (".5", 0.5, 0.5, 0.5),
+    ("5.", 5.0, 5.0, 5.0),
+    ("+1", 1, 1, 1),
+    ("+.5", "+.5", 0.5, REFUSED),
+    ("-.5", "-.5", -0.5, REFUSED),
+    (".inf", math.inf, math.inf, math.inf),
+    # dates
+    ("2001-01-01", datetime.date(2001, 1, 1), datetime.date(2001, 1, 1), REFUSED),
+    ("2001-1-1", "2001-1-1", "2001-1-1", "2001-1-1"),
+]
+
+
+@pytest.mark.parametrize(("written", "pyyaml", "dvc", "stages"), READINGS, ids=[written for written, *_ in READINGS])
+def test_what_each_reader_makes_of_a_value(written: str, pyyaml: Any, dvc: Any, stages: Any) -> None:
+    text = f"train:\n  seed: {written}\n"
+
+    def read(reader: Callable[[str], Any]) -> tuple[object, type]:
+        value = reader(text)["train"]["seed"]
+        return value, type(value)
+
+    assert read(yaml.safe_load) == (pyyaml, type(pyyaml))
+    assert read(loads_yaml) == (dvc, type(dvc))
+    if stages is REFUSED:
+        assert refusal(text).startswith("line 2: train.seed: expected a value that YAML 1.1 and 1.2 read alike")
+    else:
+        assert read(parse) == (dvc, type(dvc)) == (stages, type(stages))
 
 
 def scalars() -> list[str]:
@@ -83,23 +150,23 @@ def test_checked_in_params_are_the_same_to_dvc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "found"),
+    ("text", "place", "found"),
     [
-        ("a: &x 1\nb: *x\n", 1, "x"),
-        ("a: 1\nb: &all {c: 1}\n", 2, "all"),
-        ("a: 1\nb: *nothing\n", 2, "nothing"),
-        ("a:\n- &x [1]\n", 2, "x"),
-        ("&key a: 1\n", 1, "key"),
+        ("a: &x 1\nb: *x\n", "line 1: a", "x"),
+        ("a: 1\nb: &all {c: 1}\n", "line 2: b", "all"),
+        ("a: 1\nb: *nothing\n", "line 2: b", "nothing"),
+        ("a:\n- &x [1]\n", "line 2: a", "x"),
+        ("&key a: 1\n", "line 1", "key"),
     ],
 )
-def test_anchors_and_aliases_are_refused(text: str, line: int, found: str) -> None:
+def test_anchors_and_aliases_are_refused(text: str, place: str, found: str) -> None:
     expected = "expected values written out (`dvc exp run -S` expands anchors)"
-    assert refusal(text) == f"line {line}: {expected}, found '{found}'"
+    assert refusal(text) == f"{place}: {expected}, found '{found}'"
 
 
 def test_merge_keys_are_refused() -> None:
     expected = "expected values written out (`dvc exp run -S` expands merge keys), found '<<'"
-    assert refusal("a: 1\nb:\n  <<: {c: 1}\n") == f"line 3: {expected}"
+    assert refusal("a: 1\nb:\n  <<: {c: 1}\n") == f"line 3: b: {expected}"
     assert refusal("<<: [{c: 1}]\n") == f"line 1: {expected}"
 
 
@@ -111,7 +178,7 @@ def test_an_alias_bomb_is_refused_at_its_first_anchor() -> None:
 @pytest.mark.parametrize("tag", ["!!int", "!!str", "!!python/object:os.system", "!mine", "!", "!!binary", "!!set"])
 def test_tags_are_refused(tag: str) -> None:
     for value in ('"010"', "[1]", "{b: 1}"):
-        assert refusal(f"a: 1\nb: {tag} {value}\n").startswith("line 2: expected a value without a tag, found '")
+        assert refusal(f"a: 1\nb: {tag} {value}\n").startswith("line 2: b: expected a value without a tag, found '")
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: {lr: 1, lr: 1}\n", "a: {'b': 1, b: 2}\n", "a: [{b: 1, b: 1}]"])
@@ -122,7 +189,7 @@ def test_a_key_written_twice_is_refused(text: str) -> None:
 @pytest.mark.parametrize("written", [r'"\0"', r'"a\nb"', r'"\e[31m"', r'"\ud800"', r'"\u202e"', "|\n  block\n"])
 def test_control_characters_in_a_text_are_refused(written: str) -> None:
     message = refusal(f"b: 1\na: {written}\n")
-    assert message.startswith("line 2: expected a text without line breaks and control characters, found ")
+    assert message.startswith("line 2: a: expected a text without line breaks and control characters, found ")
     assert message.isprintable()
 
 
@@ -135,7 +202,37 @@ def test_control_characters_in_a_text_are_refused(written: str) -> None:
     ids=range(15),
 )  # fmt: skip
 def test_text_that_is_no_yaml_is_refused(text: str) -> None:
-    assert refusal(text).startswith("expected YAML, found: ")
+    assert re.match(r"(line \d+: )?expected YAML, found: ", refusal(text))
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])
+def test_a_line_break_of_yaml_1_1_alone_is_refused(character: str) -> None:
+    """DVC's reader takes it for a part of the comment, and does not see the second key."""
+    assert yaml.safe_load(f"a: 1  # a comment{character}b: 2\n") == {"a": 1, "b": 2}
+    expected = f"line 2: expected line breaks that YAML 1.1 and 1.2 read alike, found {character!r}"
+    assert refusal(f"c: 1\na: 1  # a comment{character}b: 2\n") == expected
+    assert refusal(f"c: 1\na: x{character}\n") == expected
+
+
+@pytest.mark.parametrize("directive", ["%YAML 1.1", "%YAML 1.2", "%TAG ! tag:x,2000:"])
+def test_a_directive_is_refused(directive: str) -> None:
+    """Under the first one, `y` is true to DVC and a text to PyYAML."""
+    expected = "line 1: expected no directive (DVC would read values as that version's), found '%'"
+    assert refusal(f"{directive}\n---\na: y\n") == expected
+
+
+def test_a_secret_beside_an_error_is_not_shown() -> None:
+    for text in (
+        "a: {url: https://user:secret@host/x.zip: 1}",
+        "a: [https://user:secret@host/x.zip, 1",
+        "a: &https://user:secret@host/x.zip 1",
+        "a: !https://user:secret@host/x.zip 1",
+        "a: 'https://user:secret@host/x.zip\n\n  b'",
+        "https://user:secret@host/x.zip: 1\nhttps://user:secret@host/x.zip: 2",
+        "https://user:secret@host/x.zip: {a: 010}",
+        "`https://user:secret@host/x.zip",
+    ):
+        assert "secret" not in refusal(text)
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "[[], "])

@@ -126,7 +126,8 @@ def test_a_subset_holds_the_smaller_ones_sorted_and_labelled(subset: str, ids: l
 def test_columns_are_found_by_name_wherever_they_stand() -> None:
     """Also where another group has a column of the same name: album/id is not artist/id."""
     table = read(csv([row(1, artist=42)]))
-    assert table.loc[1].to_dict() == {"artist_id": 42, "genre": "Rock", "split": "training", "subset": "small"}
+    expected = {"artist_id": 42, "genre": "Rock", "split": "training", "subset": "small", "written": "Rock"}
+    assert table.loc[1].to_dict() == expected
 
 
 def test_rows_without_a_genre_are_counted_before_they_are_dropped() -> None:
@@ -172,6 +173,29 @@ def test_a_missing_column_is_named(column: str) -> None:
     assert f"found: no column {column}" in refusal(csv(ROWS, without=column))
 
 
+@pytest.mark.parametrize("column", ["artist/id", "track/genre_top", "set/split", "set/subset"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_that_stands_twice_is_named(column: str, first: bool) -> None:
+    """The first one would silently be the genre, or the split."""
+    assert f"found: more than one column {column}" in refusal(with_column(csv(ROWS), column, first))
+
+
+def test_columns_that_are_not_read_may_stand_twice() -> None:
+    content = with_column(with_column(csv(ROWS), "track/title", True), "album/id", False)
+    pd.testing.assert_frame_equal(read(content), read(csv(ROWS)))
+
+
+def with_column(content: bytes, name: str, first: bool) -> bytes:
+    """The table with another column, before all others or after them."""
+    rows = content.decode().splitlines()
+    cells = [*name.split("/"), "", *["9"] * (len(rows) - 3)]
+    lines = []
+    for line, cell in zip(rows, cells, strict=True):
+        index, _, rest = line.partition(",")
+        lines.append(",".join([index, cell, rest] if first else [index, rest, cell]))
+    return "\n".join(lines).encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -208,6 +232,7 @@ def test_the_index_must_be_called_track_id() -> None:
         (row(21, artist="nobody"), "track 21: expected a whole number as artist id, found 'nobody'"),
         (row(21, artist=""), "track 21: expected a whole number as artist id, found ''"),
         (row(21, artist=1.5), "track 21: expected a whole number as artist id, found '1.5'"),
+        (row(21, genre=201 * "x"), f"track 21: expected a genre of at most 200 characters, found '{100 * 'x'}'"),
         (row(21, genre="a,b"), "found: 8 columns for track '21', not 7"),
     ],
 )
@@ -276,6 +301,54 @@ def test_a_genre_is_text_whatever_it_looks_like(genre: str) -> None:
     assert read(csv(rows))["genre"].tolist() == [genre, genre]
 
 
+# Names of genres. -------------------------------------------------------------------------------------------------
+
+COMPOSED, DECOMPOSED = "\u00e9lectro", "e\u0301lectro"
+
+
+@pytest.mark.parametrize(
+    ("written", "genre"),
+    [
+        (DECOMPOSED, COMPOSED), (COMPOSED, COMPOSED), ("Rock ", "Rock"), ("  Rock", "Rock"), ("Rock\t", "Rock"),
+        ("\u00a0Rock\u3000", "Rock"), ("Rock\u200b", "Rock"), (" \ufeff Rock \u200b ", "Rock"), ('"Rock\n"', "Rock"),
+        ('"Hip\r\nHop"', "Hip Hop"), ("Old-Time / Historic", "Old-Time / Historic"), ("a  b", "a  b"), ("rock", "rock"),
+        ("\u1112\u1161\u11ab", "\ud55c"), ("\u2126", "\u03a9"), ("\ufb01", "\ufb01"), ("n\u200do", "n\u200do"),
+    ],
+)  # fmt: skip
+def test_names_are_composed_and_without_outer_spaces(written: str, genre: str) -> None:
+    assert read(csv([row(1, genre=written)]))["genre"].tolist() == [genre]
+    assert tracks.normalised(genre) == genre
+
+
+@pytest.mark.parametrize("blank", [" ", "\t ", "\u00a0", "\u200b", '"\n"'])
+def test_a_genre_of_spaces_is_none(blank: str) -> None:
+    table = read(csv([*ROWS, row(21, genre=blank)]))
+    assert tracks.select(table, "large", "x")["track_id"].tolist() == [2, 3, 5, 7, 9]
+    assert tracks.describe_normalised(table) == ""
+
+
+def test_one_name_written_in_two_ways_is_one_genre_and_that_is_said() -> None:
+    genres = [COMPOSED, DECOMPOSED, "Rock", "Rock ", "Rock ", " Rock"]
+    table = read(csv([row(number, genre=genre) for number, genre in enumerate(genres)]))
+    selected = tracks.select(table, "small", "x", Expect(genres=2))
+    assert selected["genre"].tolist() == [COMPOSED] * 2 + ["Rock"] * 4
+    assert list(selected) == ["track_id", "artist_id", "genre", "split"]
+    assert tracks.describe_normalised(table) == (
+        r"genres normalised for 4 tracks: 'e\u0301lectro' to '\xe9lectro', 'Rock ' to 'Rock', ' Rock' to 'Rock'"
+    )
+
+
+def test_no_more_than_five_names_are_printed() -> None:
+    table = read(csv([row(number, genre=f" {number}") for number in range(8)]))
+    said = tracks.describe_normalised(table)
+    assert said.startswith("genres normalised for 8 tracks: ' 0' to '0', ")
+    assert said.endswith(" ' 4' to '4', 3 others")
+
+
+def test_nothing_is_said_where_nothing_is_normalised() -> None:
+    assert tracks.describe_normalised(read(csv(ROWS))) == ""
+
+
 # data/tracks.csv. -------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +369,13 @@ def test_what_split_writes_later_stages_read(tmp_path: Path, genres: list[str]) 
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", ["", "track_id,genre\n2,Rock\n", "track_id,artist_id,genre,split\nx,1,Rock,test\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "track_id,genre\n2,Rock\n", "track_id,artist_id,genre,split\nx,1,Rock,test\n",
+        "track_id,artist_id,genre,split,genre\n2,1,Rock,test,Folk\n",
+    ],
+)  # fmt: skip
 def test_tracks_of_another_form_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "tracks.csv").write_text(content)
     with pytest.raises(InputError, match=r"tracks\.csv: expected a table of track_id, artist_id, genre, split"):

@@ -4,11 +4,12 @@
 levels in 8 bits, `(tracks, frames, bins)`: row i belongs to row i of the index. `store.json` beside it describes them.
 
 Columns of the index: `track_id`, `artist_id`, `genre`, `split`; `frames`, how many frames of its row the clip fills
-(the rest is 0; none if the clip is left out); `cut`, whether the file goes on after them; `left_out`, why the track is
-not used, or empty.
+(the rest is 0; none if the clip is left out); `cut`, whether the file goes on after them; `decoder`, the library that
+decoded it; `decoded` and `length`, seconds of the clip that were decoded, and that its file says there are, both of the
+first `seconds` at most; `same_as`, the lowest other track whose clip has the same bytes, or empty; `left_out`, why the
+track is not used, or empty.
 """
 
-import json
 import math
 import os
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import pandas as pd
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike
 
-from fma_genre.common import schema
+from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import atomic, write_json, write_text
 from fma_genre.common.params import Bands, FloorDb, Hop, Params, SampleRate, Seconds, TransformLength
@@ -28,7 +29,10 @@ from fma_genre.common.schema import Length, Name, Range
 
 DATA = Path("data")
 INDEX, LEVELS, DESCRIPTION = "index.csv", "levels.npy", "store.json"
-COLUMNS = ["track_id", "artist_id", "genre", "split", "frames", "cut", "left_out"]
+COLUMNS = [
+    "track_id", "artist_id", "genre", "split", "frames", "cut", "decoder", "decoded", "length", "same_as", "left_out",
+]  # fmt: skip
+WHOLE = 0.9  # of its length: a clip of which less was decoded is short
 SHARED = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all representations share
 PerBin = Annotated[tuple[Annotated[float, Range(0, 1e6)], ...], Length(1, 2**16)]
 TOP_LEVEL = 255  # stored levels are 0 (the floor) … 255 (the clip's maximum)
@@ -113,6 +117,7 @@ def _check_levels(store: Store) -> None:
     path = store.folder / LEVELS
     tracks, frames, bins = len(store.index), store.index["frames"].max(), len(store.description.frequencies)
     expected = f"8-bit levels of {tracks} tracks, at least {frames} frames and {bins} bins"
+    documents.check_kind(path, path.stat().st_mode)
     try:
         levels = store.levels
     except ValueError as error:
@@ -143,25 +148,28 @@ def write_description(path: Path, description: Description) -> None:
 def read_description(path: Path) -> Description:
     """Raise InputError if the file does not hold a description."""
     try:
-        return schema.read(Description, json.loads(path.read_text(encoding="utf-8")), "")
-    except (ValueError, RecursionError, InputError) as error:
+        return schema.read(Description, documents.read_json(path), "")
+    except InputError as error:
         raise InputError(f"{path}: expected the description of a store, found: {error}") from error
 
 
 def write_index(path: Path, index: pd.DataFrame) -> None:
-    write_text(path, index[COLUMNS].to_csv(index=False, lineterminator="\n"))
+    write_text(path, index[COLUMNS].to_csv(index=False, lineterminator="\n", float_format="%.3f"))
 
 
 def read_index(path: Path) -> pd.DataFrame:
     """Raise InputError if the file is not an index."""
-    types: dict[str, type] = dict.fromkeys(COLUMNS, int) | {"cut": bool}
-    types |= {"genre": str, "split": str, "left_out": str}  # a genre may be called "None" or "1980"
+    types: dict[str, type] = dict.fromkeys(COLUMNS, int) | {"cut": bool, "decoded": float, "length": float}
+    types |= dict.fromkeys(["genre", "split", "decoder", "same_as", "left_out"], str)  # a genre may be called "1980"
+    documents.check_kind(path, path.stat().st_mode)
     try:
         index = pd.read_csv(path, keep_default_na=False, dtype=types)
     except ValueError as error:
         raise _damaged(path, "an index of tracks", error) from error
     if list(index.columns) != COLUMNS:
         raise _damaged(path, f"the columns {', '.join(COLUMNS)}", ", ".join(index.columns))
+    if not index["same_as"].str.fullmatch(r"[0-9]{0,18}").all():
+        raise _damaged(path, "track ids as same_as", "others")
     return index
 
 
@@ -173,6 +181,12 @@ def used(index: pd.DataFrame) -> pd.DataFrame:
 def classes(index: pd.DataFrame) -> list[str]:
     """Genres of the used tracks, sorted."""
     return sorted(used(index)["genre"].unique())
+
+
+def short(index: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the used tracks of whose clips less than 90 % could be decoded."""
+    tracks = used(index)
+    return tracks[tracks["decoded"] < WHOLE * tracks["length"]]
 
 
 def dequantise(stored: np.ndarray, floor_db: float) -> np.ndarray:

@@ -8,7 +8,6 @@ The stage download puts archives there (fma_genre.fetch); later stages only open
 
 import contextlib
 import hashlib
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 
-from fma_genre.common import progress, schema
+from fma_genre.common import documents, progress, schema
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import resolve, write_json
 from fma_genre.common.params import SHA1, DataSet
@@ -56,8 +55,8 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
 def read_receipt(path: Path = RECEIPT) -> Receipt:
     """Raise InputError if the file does not hold a receipt."""
     try:
-        return schema.read(Receipt, json.loads(path.read_bytes()), "")
-    except (ValueError, RecursionError, InputError) as error:
+        return schema.read(Receipt, documents.read_json(path), "")
+    except InputError as error:
         raise InputError(f"{path}: expected the receipt that the stage download writes, found: {error}") from error
 
 
@@ -146,6 +145,6 @@ def sibling(path: Path, suffix: str) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty if the file is absent or broken, since these files can be made anew."""
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return dict(documents.read_json(path))
+    except (InputError, OSError, ValueError, TypeError):
         return {}

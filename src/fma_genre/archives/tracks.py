@@ -2,16 +2,20 @@
 
 Subsets are nested: *medium* means the rows marked small and those marked medium. Only tracks with a top genre
 count, and no artist may be in two splits: an artist on both sides lets a model recognise the artist, not the genre.
+Names of genres are normalised, so that the same name written in two ways is one genre.
 """
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fma_genre.common import documents
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import write_text
 from fma_genre.common.params import Expect
@@ -26,8 +30,10 @@ COLUMNS: dict[Any, str] = {
     ("set", "subset"): "subset",
 }
 IDS = ("track_id", "artist_id")
-# The FMA has 106,574 tracks, and its longest row some ten thousand characters.
-LONGEST_ROW, MOST_TRACKS = 1 << 20, 1 << 20
+SPACES = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"  # those without width too
+# The FMA has 106,574 tracks, its longest row some ten thousand characters, and its longest genre 19.
+LONGEST_ROW, MOST_TRACKS, LONGEST_GENRE = 1 << 20, 1 << 20, 200
+MOST_NAMES = 5  # in a message
 
 
 # data/tracks.csv. -------------------------------------------------------------------------------------------------
@@ -41,20 +47,27 @@ def write_tracks(tracks: pd.DataFrame, path: Path = TRACKS) -> None:
 def read_tracks(path: Path = TRACKS) -> pd.DataFrame:
     """Columns track_id, artist_id, genre, split; raises InputError if the file does not hold them."""
     types = {"track_id": int, "artist_id": int, "genre": str, "split": str}  # a genre may be called "None" or "1980"
+    documents.check_kind(path, path.stat().st_mode)
     try:
-        return pd.read_csv(path, keep_default_na=False, usecols=list(types), dtype=types)
+        tracks = pd.read_csv(path, keep_default_na=False, dtype=types)
     except ValueError as error:
         raise InputError(f"{path}: expected a table of {', '.join(types)}, found: {error}") from error
+    if list(tracks.columns) != list(types):  # a name that stands twice among them
+        raise InputError(f"{path}: expected a table of {', '.join(types)}, found: {', '.join(tracks.columns)}")
+    return tracks
 
 
 # The FMA's tracks.csv. --------------------------------------------------------------------------------------------
 
 
 def read(content: bytes, name: str) -> pd.DataFrame:
-    """Read tracks.csv (three header lines) to columns artist_id, genre, split, subset, indexed by track_id.
+    """Read tracks.csv (three header lines) to columns artist_id, genre, split, subset, written; indexed by track_id.
+
+    `genre` is normalised, and missing where nothing is left of it; `written` is the genre as it stands in the table.
 
     Raises:
-        InputError: it is not such a table, a row has an unknown split or subset, or a track id is there twice.
+        InputError: it is not such a table, a row has an unknown split or subset, or a track id or a column that is
+            read is there twice.
     """
     try:
         table = _table(_bounded_rows(content))
@@ -62,9 +75,16 @@ def read(content: bytes, name: str) -> pd.DataFrame:
         raise InputError(f"{name}: expected FMA's tracks.csv with three header lines, found: {error}") from error
     _check_values(table, name)
 
-    table["genre"] = table["genre"].str.replace(r"[\r\n]+", " ", regex=True)  # so that it fits a line of our tables
+    table["written"] = table["genre"]
+    table["genre"] = table["written"].map({written: normalised(written) for written in table["written"].unique()})
     table["genre"] = table["genre"].where(table["genre"] != "")
     return table.astype(dict.fromkeys(IDS, "float64")).astype(dict.fromkeys(IDS, "int64")).set_index("track_id")
+
+
+def normalised(genre: str) -> str:
+    """The name on one line, in Unicode's composed form (NFC), without outer spaces."""
+    line = re.sub(r"[\r\n]+", " ", genre)  # so that it fits a line of our tables
+    return unicodedata.normalize("NFC", line).strip(SPACES)
 
 
 def _table(rows: Iterator[list[str]]) -> pd.DataFrame:
@@ -74,6 +94,9 @@ def _table(rows: Iterator[list[str]]) -> pd.DataFrame:
     missing = ["/".join(column) for column in COLUMNS if column not in columns]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}")
+    repeated = ["/".join(column) for column in COLUMNS if columns.count(column) > 1]
+    if repeated:
+        raise ValueError(f"more than one column {', '.join(repeated)}")
     if index[:1] != ["track_id"]:
         raise ValueError(f"index {''.join(index[:1])[:100]!r}, not track_id")
 
@@ -96,6 +119,8 @@ def _check_values(table: pd.DataFrame, name: str) -> None:
         raise InputError(f"{name}: expected every track once, found duplicate track_id {repeated.iloc[0]}")
     for column, allowed in (("split", SPLITS), ("subset", SUBSETS)):
         _refuse(table[~table[column].isin(allowed)], column, f"{column} {', '.join(allowed)}", name)
+    too_long = table[table["genre"].str.len() > LONGEST_GENRE]
+    _refuse(too_long, "genre", f"a genre of at most {LONGEST_GENRE} characters", name)
     _refuse(table[~_are_ids(table["artist_id"])], "artist_id", "a whole number as artist id", name)
 
 
@@ -154,9 +179,23 @@ def select(table: pd.DataFrame, subset: str, name: str, expect: Expect | None = 
     rows = table[table["subset"].isin(included)]
     _check_counts(rows, expect or Expect(), f"{name}, subset {subset}")
 
-    labelled = rows.dropna(subset="genre").drop(columns="subset").sort_index().reset_index()
+    labelled = rows.dropna(subset="genre").drop(columns=["subset", "written"]).sort_index().reset_index()
     check_artists(labelled, name)
     return labelled
+
+
+def describe_normalised(table: pd.DataFrame) -> str:
+    """Say of how many tracks the genre is written in another way than normalised, and how; empty if of none."""
+    changed = table[table["genre"].notna() & (table["written"] != table["genre"])]
+    if changed.empty:
+        return ""
+    names = changed.drop_duplicates("written")
+    named = [
+        f"{written!a} to {genre!a}"  # in ASCII: the difference may be invisible
+        for written, genre in names[["written", "genre"]].head(MOST_NAMES).itertuples(index=False)
+    ]
+    others = [f"{len(names) - len(named)} others"] if len(names) > len(named) else []
+    return f"genres normalised for {len(changed)} tracks: {', '.join([*named, *others])}"
 
 
 def _check_counts(rows: pd.DataFrame, expect: Expect, name: str) -> None:

@@ -34,7 +34,8 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The member called `name` in whatever folder; raises InputError unless there is exactly one, and it is sound."""
     found = [path for path in archive.namelist() if path == name or path.endswith(f"/{name}")]
     if len(found) != 1:
-        raise InputError(f"{archive.filename}: expected one {name} in it, found {len(found)}")
+        shown = " and ".join(found[:2]) or "none"
+        raise InputError(f"{archive.filename}: expected one {name} in it, found {shown}")
     try:
         return read(Path(archive.filename or ""), archive.getinfo(found[0]), LARGEST_TABLE)
     except ZIP_ERRORS as error:

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from fma_genre.common.documents import check_kind
 from fma_genre.common.errors import InputError
 
 
@@ -23,17 +25,46 @@ def resolve(path: str | Path) -> Path:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path for a file or folder, which becomes `path` if the block succeeds."""
+    """Yield a temporary path for an output of a stage, which becomes `path` if the block succeeds.
+
+    Its name is always the same, so that the next run removes what a killed one left. A folder, which is the stage's
+    own, replaces whatever was there; a file replaces only a file.
+
+    Raises:
+        InputError: something else than a file is where the file shall be.
+    """
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(part)
     try:
         yield part
-        if path.is_dir() or part.is_dir():
+        if part.is_dir():
             remove(path)  # a rename replaces files, but no folders
-        part.replace(path)
+            part.replace(path)
+        else:
+            _replace_file(path, part)
     finally:
         remove(part)
+
+
+def export(path: Path, content: bytes) -> None:
+    """Write a file into a folder that may hold anything of the user's: nothing but a file `path` is replaced.
+
+    Raises:
+        InputError: something else than a file is there.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=path.parent) as folder:  # with a name that nothing else has
+        part = Path(folder) / path.name
+        part.write_bytes(content)
+        _replace_file(path, part)
+
+
+def _replace_file(path: Path, part: Path) -> None:
+    if path.exists():
+        check_kind(path, path.stat().st_mode)
+    part.replace(path)
 
 
 def link(source: Path, target: Path) -> None:

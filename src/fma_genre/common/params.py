@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fma_genre.common import schema
+from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 from fma_genre.common.schema import Pattern, Range
 from fma_genre.common.strict_yaml import parse
+from fma_genre.common.urls import secret_in
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DEMO = "demo"  # the url of the built-in data set
@@ -162,11 +163,11 @@ class Params:
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read params.yaml; raises InputError naming the first parameter or line that is wrong."""
     try:
-        return check(parse(path.read_text(encoding="utf-8")))
-    except OSError as error:
+        text = documents.read_text(path)
+    except FileNotFoundError as error:
         raise InputError(f"{path}: expected a file that can be read, found: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8, found: {error}") from error
+    try:
+        return check(parse(text))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -214,6 +215,8 @@ def _check_system_names(params: Params) -> None:
 
 def _data_set(value: object, where: str) -> DataSet:
     entry = schema.read(DataSet, value, where)
+    for role, source in (("audio", entry.audio), ("metadata", entry.metadata)):
+        _check_no_secret(source.url, f"{where}.{role}.url")
     if (entry.metadata.url == DEMO) != entry.synthetic:
         expected = f"{DEMO} for both audio and metadata, or for neither"
         raise schema.wrong(f"{where}.metadata.url", expected, entry.metadata.url)
@@ -227,6 +230,13 @@ def _data_set(value: object, where: str) -> DataSet:
     if entry.synthesis is not None and not entry.synthetic:
         raise InputError(f"{where}.synthesis: expected none, since the url is not {DEMO}, found one")
     return entry
+
+
+def _check_no_secret(url: str, where: str) -> None:
+    """Raise InputError, which does not show it, for a secret in a url: whatever is in params.yaml is shared."""
+    if found := secret_in(url):
+        expected = "a url without secrets (user and password belong in ~/.netrc, an @ in a path is written %40)"
+        raise InputError(f"{where}: expected {expected}, found {found}")
 
 
 def _model(value: object, where: str, train: Train) -> Model:

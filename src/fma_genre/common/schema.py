@@ -18,6 +18,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fma_genre.common.errors import InputError
+from fma_genre.common.urls import masked
 
 T = TypeVar("T")
 
@@ -25,6 +26,9 @@ LONGEST = 100  # characters of a text in a message
 
 
 class _Abbreviation(reprlib.Repr):
+    def repr_str(self, value: str, level: int) -> str:
+        return super().repr_str(masked(value), level)
+
     def repr_int(self, value: int, level: int) -> str:
         # Python refuses to write integers of more than 4,300 digits.
         return super().repr_int(value, level) if value.bit_length() < 10_000 else "a huge whole number"
@@ -32,7 +36,7 @@ class _Abbreviation(reprlib.Repr):
 
 _ABBREVIATION = _Abbreviation()
 _ABBREVIATION.maxlevel, _ABBREVIATION.maxstring, _ABBREVIATION.maxother = 2, LONGEST, LONGEST
-abbreviated = _ABBREVIATION.repr  # a value as messages show it, however large it is
+abbreviated = _ABBREVIATION.repr  # a value as messages show it: however large it is, and no secrets
 
 
 @dataclass(frozen=True)

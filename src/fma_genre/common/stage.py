@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
-from fma_genre.common import params
-from fma_genre.common.errors import InputError, printable
+from fma_genre.common import documents, params
+from fma_genre.common.errors import InputError, in_one_line
 from fma_genre.common.files import remove, write_text
 from fma_genre.common.params import Params
 
@@ -25,7 +24,7 @@ COMPLETE = "complete"  # a file that marks the scratch folder of a stage which h
 
 def run(name: str, main: Callable[[Params], None]) -> None:
     """Run `main` on the parameters; exit with one line instead of a traceback if something the user gave is wrong."""
-    with _errors_in_one_line(name):
+    with _ending_in_one_line(name):
         parameters = params.load()
         with _alone(name):
             main(parameters)
@@ -36,7 +35,7 @@ def run_for_system(name: str, section: str, main: Callable[[Params, str], None])
     if len(sys.argv) != 2:
         sys.exit(f"usage: python src/{name}.py KEY, a key of `{section}` in params.yaml")
     key = sys.argv[1]
-    with _errors_in_one_line(f"{name}@{key}"):
+    with _ending_in_one_line(f"{name}@{key}"):
         parameters = params.load()
         params.check_choice(key, getattr(parameters, section), section)
         with _alone(f"{name}@{key}"):
@@ -44,40 +43,25 @@ def run_for_system(name: str, section: str, main: Callable[[Params, str], None])
 
 
 @contextmanager
-def _errors_in_one_line(name: str) -> Iterator[None]:
-    """Exit with one line, `name: message`, for the errors that the user can do something about.
+def _ending_in_one_line(name: str) -> Iterator[None]:
+    """Exit with one line for the errors that the user can do something about.
 
     SIGTERM, like Ctrl-C, ends the stage and its workers.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
+    with in_one_line(name):
         yield
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except InputError as error:
-        message = str(error)
-    except MemoryError as error:
-        message = f"out of memory: {error}"
-    except Timeout:
-        message = f"already running in {Path.cwd()}; wait for it or stop it"
-    except OSError as error:
-        message = _explain(error)
-    else:
-        return
-    sys.exit(printable(f"{name}: {message}"))
-
-
-def _explain(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f"expected {error.filename}, found none: `dvc repro` runs the stages that make it"
-    return str(error) if error.filename else f"{error} in {Path.cwd()}"
 
 
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """Lock the stage; raises Timeout if it runs already, since a stage outlives a DVC that is killed."""
+    """Lock the stage; raises InputError if it runs already, since a stage outlives a DVC that is killed."""
     WORK.mkdir(parents=True, exist_ok=True)
-    with FileLock(WORK / f"{name}.lock", timeout=0):
+    try:
+        lock = FileLock(WORK / f"{name}.lock").acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"already running in {Path.cwd()}; wait for it or stop it") from error
+    with lock:
         _discard_recorded_work()
         yield
 
@@ -122,7 +106,7 @@ def _is_recorded(complete: Path) -> bool:
     """
     if not LOCK_FILE.exists() or LOCK_FILE.stat().st_mtime_ns <= complete.stat().st_mtime_ns:
         return False
-    own, others = json.loads(complete.read_text())
+    own, others = documents.read_json(complete)
     own_now, others_now = _lock_entries(complete.parent.parent.name)
     return own_now != own or others_now == others
 
@@ -130,11 +114,11 @@ def _is_recorded(complete: Path) -> bool:
 def _lock_entries(name: str) -> list[str]:
     """Hashes of the stage's entry in dvc.lock, and of the entries of all other stages."""
     try:
-        stages = dict(yaml.safe_load(LOCK_FILE.read_text(encoding="utf-8"))["stages"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):  # absent, or cut off by a kill
+        stages = dict(documents.read_yaml(LOCK_FILE)["stages"])
+    except (InputError, FileNotFoundError, ValueError, TypeError, KeyError):  # absent, or cut off by a kill
         stages = {}
     parts = (stages.pop(name, None), stages)
-    return [hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for part in parts]
+    return [hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest() for part in parts]
 
 
 def fingerprint(inputs: object) -> str:

@@ -2,7 +2,7 @@
 
 DVC reads params.yaml as YAML 1.2, PyYAML as YAML 1.1: `010` is 10 to one and 8 to the other. DVC also writes a merge
 key or an anchor out wherever `-S` changes a value, after which a change of one section no longer reaches the others.
-Both are refused, and so are a key that stands twice in a group, a tag, and control characters in a text.
+Both are refused, and so are a directive, a key that stands twice in a group, a tag, and control characters in a text.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from fma_genre.common.errors import InputError
-from fma_genre.common.schema import abbreviated
+from fma_genre.common.schema import NAME, abbreviated, wrong
 
 INTEGER, FLOAT, BOOLEAN = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"
 NULL, TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
@@ -25,51 +25,93 @@ OCTAL = re.compile(r"[-+]?0[0-9]+")  # in YAML 1.1
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")  # `-S` writes 1e-05, a text in YAML 1.1
 # A number to DVC's reader, such as _1 or +.5_, and a text in YAML 1.2.
 ALMOST_A_NUMBER = re.compile(r"[-+]?(0o)?[0-9._]+([eE][-+]?[0-9]+)?|[-+]?0[bx][0-9a-fA-F_]+")
+UNCOMMON_BREAK = re.compile(r"[\x85\u2028\u2029]")
+DEEPEST = 5  # keys of a path in a message
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, made strict where it composes nodes and constructs values."""
+    """PyYAML's loader, made strict where it composes nodes, and naming the key of whatever it refuses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.keys: list[str] = []  # above the node that is being composed
+
+    def compose_document(self) -> Any:
+        start: Any = self.peek_event()
+        if start.version or start.tags:
+            raise self._error(start, "no directive (DVC would read values as that version's)", "%")
+        return super().compose_document()
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """A value of a group, whose key is the scalar node `index`; or a key, an item of a list, the document."""
+        if not isinstance(index, yaml.ScalarNode):
+            return self._compose_strictly(parent, index)
+        self.keys.append(index.value if NAME.admits(index.value) else abbreviated(index.value))
+        node = self._compose_strictly(parent, index)
+        self.keys.pop()
+        return node
+
+    def _compose_strictly(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
         if event.anchor is not None:
-            raise _error(event.start_mark, "values written out (`dvc exp run -S` expands anchors)", event.anchor)
+            raise self._error(event, "values written out (`dvc exp run -S` expands anchors)", event.anchor)
         if getattr(event, "tag", None) is not None:
-            raise _error(event.start_mark, "a value without a tag", event.tag)
-        return super().compose_node(parent, index)
-
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
+            raise self._error(event, "a value without a tag", event.tag)
+        node: Any = super().compose_node(parent, index)
         if isinstance(node, yaml.ScalarNode):
-            _check_scalar(node)
-        return super().construct_object(node, deep)
+            self._check_scalar(node)
+        elif isinstance(node, yaml.MappingNode):
+            self._check_keys(node)
+        return node
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    def _check_scalar(self, node: yaml.ScalarNode) -> None:
+        if not node.value.isprintable():
+            raise self._error(node, "a text without line breaks and control characters", node.value)
+        if node.style is None and node.value == "<<":
+            raise self._error(node, "values written out (`dvc exp run -S` expands merge keys)", "<<")
+        if node.style is None and _is_ambiguous(node.value, node.tag):
+            raise self._error(node, "a value that YAML 1.1 and 1.2 read alike, or quotes", node.value)
+
+    def _check_keys(self, group: yaml.MappingNode) -> None:
         seen = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
-            if key.value == "<<" and key.style is None:
-                raise _error(key.start_mark, "values written out (`dvc exp run -S` expands merge keys)", "<<")
+        for key in [key for key, _ in group.value if isinstance(key, yaml.ScalarNode)]:
             if key.value in seen:
-                raise _error(key.start_mark, "every key once in a group", f"{key.value} twice")
+                raise self._error(key, "every key once in a group", f"{key.value} twice")
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+
+    def _error(self, place: Any, expected: str, found: str) -> InputError:
+        places = [_line(place.start_mark), ".".join(self.keys[:DEEPEST])]
+        return wrong(": ".join(filter(None, places)), expected, found)
 
 
 _Loader.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 
 
 def parse(text: str) -> Any:
-    """The value of a YAML document; raises InputError naming the line that is wrong."""
+    """The value of a YAML document; raises InputError naming the line that is wrong, and its key."""
+    _check_line_breaks(text)
     try:
         return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:  # without the snippet that it carries, which may hold anything
+        line = f"{_line(error.problem_mark)}: " if error.problem_mark else ""
+        raise InputError(f"{line}expected YAML, found: {_in_one_line(error.problem)}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"expected YAML, found: {' '.join(str(error).split())[:500]}") from error
+        raise InputError(f"expected YAML, found: {_in_one_line(error)}") from error
 
 
-def _check_scalar(node: yaml.ScalarNode) -> None:
-    if not node.value.isprintable():
-        raise _error(node.start_mark, "a text without line breaks and control characters", node.value)
-    if node.style is None and _is_ambiguous(node.value, node.tag):
-        raise _error(node.start_mark, "a value that YAML 1.1 and 1.2 read alike, or quotes", node.value)
+def _check_line_breaks(text: str) -> None:
+    """Raise InputError for a character that ends a line, and with it a comment, in YAML 1.1 only."""
+    if found := UNCOMMON_BREAK.search(text):
+        number = len(text[: found.start()].split("\n"))
+        raise wrong(f"line {number}", "line breaks that YAML 1.1 and 1.2 read alike", found[0])
+
+
+def _line(mark: Any) -> str:
+    return f"line {mark.line + 1}"
+
+
+def _in_one_line(error: object) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 def _is_ambiguous(text: str, tag: str) -> bool:
@@ -80,7 +122,3 @@ def _is_ambiguous(text: str, tag: str) -> bool:
     if core == TEXT and ALMOST_A_NUMBER.fullmatch(text):
         return True
     return tag != core
-
-
-def _error(mark: Any, expected: str, found: str) -> InputError:
-    return InputError(f"line {mark.line + 1}: expected {expected}, found {abbreviated(found)}")

@@ -1,81 +1,98 @@
-"""Decode a clip's bytes to mono samples at one rate.
+"""Decode audio to mono samples at one rate.
 
-Follows ``librosa.load``: channels are averaged, then resampled with soxr's HQ filter, so that the two agree.
+Follows ``librosa.load``: libsndfile decodes, channels are averaged, then resampled with soxr's HQ filter, so that the
+two agree. Where libsndfile stops before the file's end, or refuses it, FFmpeg takes over.
 """
 
 import functools
 import math
-import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from fma_genre.features.recording import Piece, Recording
+from fma_genre.features.stretches import Stretch, UnreadableClipError
+
 LOUDEST = 1e9  # full scale is 1; the power of louder samples would overflow
-MAX_DATA_RATE = 8 * 192_000  # samples a second in all channels: more is a damaged header, and costly to decode
-DEV_NULL = os.open(os.devnull, os.O_WRONLY)
-NOT_MP3_MESSAGES = ("File does not exist", "Unspecified internal error")  # libsndfile's for a file that is not an MP3
-
-
-class UnreadableClipError(Exception):
-    """No audio can be decoded from a clip; the message says why."""
+MOMENT = 0.001  # s
+# Put before an MP3 without a tag: libsndfile would look for a resource fork of it in the working directory.
+MP3_SYNC, EMPTY_TAG = b"\xff", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
 
 
 @dataclass(frozen=True)
 class Clip:
     samples: np.ndarray  # (samples,) float32, mono
     cut: bool  # the file goes on after the requested seconds
+    piece: Piece
+
+
+@dataclass(frozen=True)
+class Window:
+    samples: np.ndarray  # (samples,) float32, mono
+    length: float  # s that the file holds here; more than the samples last where it is damaged
 
 
 def load(data: bytes, rate: int, seconds: float) -> Clip:
-    """Decode the first `seconds` of an MP3 (or any format of libsndfile) to mono at `rate` Hz.
+    """Decode the first `seconds` of an audio file to mono at `rate` Hz.
 
     Raises:
-        UnreadableClipError: the clip does not open, breaks off with an error, is empty, or is not finite.
+        UnreadableClipError: nothing can be decoded, or its samples are not finite.
     """
-    channels, original_rate, cut = decode(data, seconds)
-    return Clip(to_mono(channels, original_rate, rate), cut)
+    piece, cut = decode(data, seconds)
+    return Clip(to_mono(piece.stretches, rate), cut, piece)
 
 
-def windows(path: Path, rate: int, seconds: float) -> Iterator[np.ndarray]:
-    """Yield a file of any length in pieces of `seconds`: mono (samples,) float32 at `rate` Hz, the last may be shorter.
+def windows(path: Path, rate: int, seconds: float) -> Iterator[Window]:
+    """Read a file of any length in windows of `seconds`, mono at `rate` Hz; the last may be shorter.
+
+    A window that cannot be used has no samples, and the next one follows.
 
     Raises:
         OSError: the file cannot be opened.
-        UnreadableClipError: as `load`, at the piece that cannot be decoded.
+        UnreadableClipError: no window can be used; raised at the end.
     """
-    with path.open("rb") as source, _opened(source.fileno()) as file:
-        while len(channels := _read(file, int(seconds * file.samplerate))):
-            yield to_mono(channels, file.samplerate, rate)
+    failure = UnreadableClipError("no samples in it")
+    is_usable = False
+    with path.open("rb") as source, Recording(source.fileno()) as recording:
+        is_last = False
+        while not is_last:
+            piece = recording.read(seconds)
+            is_last = piece.is_last
+            samples = np.empty(0, np.float32)
+            try:
+                samples = to_mono(piece.stretches, rate) if piece.stretches else samples
+            except UnreadableClipError as error:
+                failure = error
+            is_usable |= len(samples) > 0
+            yield Window(samples, piece.length)
+    if not is_usable:
+        raise failure
 
 
-def decode(data: bytes, seconds: float) -> tuple[np.ndarray, int, bool]:
-    """The first `seconds`, (samples, channels) float32, their rate in Hz, and whether the file goes on after them.
+def decode(data: bytes, seconds: float) -> tuple[Piece, bool]:
+    """The first `seconds`, and whether the file goes on after them.
 
     Raises:
-        UnreadableClipError: the clip does not open, breaks off with an error, or is empty.
+        UnreadableClipError: nothing can be decoded.
     """
-    with tempfile.TemporaryFile() as copy:  # libsndfile reads a file without a call into Python for every frame
-        copy.write(data)
-        copy.seek(0)
-        with _opened(copy.fileno()) as file:
-            wanted = int(seconds * file.samplerate)
-            channels = _read(file, wanted)
-            cut = len(channels) == wanted and len(_read(file, 1)) > 0
-            rate = file.samplerate
-    if not len(channels):
-        raise UnreadableClipError("no samples in it")
-    return channels, rate, cut
+    with tempfile.TemporaryFile() as file:  # libsndfile reads a file without a call into Python for every frame
+        file.write(EMPTY_TAG + data if data.startswith(MP3_SYNC) else data)
+        file.flush()
+        with Recording(file.fileno()) as recording:
+            piece = recording.read(seconds)
+            piece = replace(piece, length=min(seconds, piece.length))
+            goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
+    return piece, goes_on
 
 
-def to_mono(channels: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
-    """(samples, channels) at `original_rate` Hz to (samples,) at `rate`; raises UnreadableClipError if not finite."""
-    samples = resample(mix(channels), original_rate, rate)
+def to_mono(stretches: list[Stretch], rate: int) -> np.ndarray:
+    """Stretches of any format to (samples,) at `rate` Hz; raises UnreadableClipError if a sample is not finite."""
+    parts = [resample(mix(stretch.channels), stretch.rate, rate) for stretch in stretches]
+    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     loudest = max(samples.max(), -samples.min())
     if not loudest < LOUDEST:  # written so that NaN fails too
         raise UnreadableClipError("samples that are not finite")
@@ -95,39 +112,3 @@ def resample(samples: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
     resampled = soxr.resample(samples, original_rate, rate, quality="HQ")
     missing = length - len(resampled)
     return np.pad(resampled, (0, missing)) if missing > 0 else resampled[:length]
-
-
-# libsndfile. ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _opened(descriptor: int) -> Iterator[soundfile.SoundFile]:
-    """Open with libsndfile; its errors become UnreadableClipError."""
-    try:
-        with _stderr_silenced():
-            file = soundfile.SoundFile(descriptor, closefd=False)
-        with file:
-            if file.samplerate * file.channels > MAX_DATA_RATE:
-                raise UnreadableClipError(f"{file.channels} channels at {file.samplerate} Hz")
-            yield file
-    except soundfile.LibsndfileError as error:
-        not_mp3 = error.error_string.startswith(NOT_MP3_MESSAGES)
-        raise UnreadableClipError("a damaged MP3" if not_mp3 else error.error_string) from error
-
-
-def _read(file: soundfile.SoundFile, samples: int) -> np.ndarray:
-    """Read at most the next `samples`, (samples, channels)."""
-    with _stderr_silenced():
-        return file.read(samples, dtype="float32", always_2d=True)
-
-
-@contextmanager
-def _stderr_silenced() -> Iterator[None]:
-    """Drop what a C library writes to the standard error: libmpg123 has a line for every damaged frame."""
-    kept = os.dup(2)
-    try:
-        os.dup2(DEV_NULL, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -5,7 +5,6 @@ Another run on the same folder does only the clips that have none. Arrays never 
 """
 
 import math
-import re
 import shutil
 import zipfile
 import zlib
@@ -28,13 +27,15 @@ from fma_genre.features.frames import frame_count
 from fma_genre.features.levels import quantised_levels
 from fma_genre.features.representations import REPRESENTATIONS, Representation
 
-MEMBER = re.compile(r"(?:^|/)([0-9]{1,18})\.mp3$")  # fma_small/000/000002.mp3 is the clip of track 2
 OUTCOMES = "outcomes.npy"
 OUTCOME = np.dtype(
     [
         ("done", "?"),
         ("frames", "<i4"),  # that the clip fills; 0 if it cannot be read
         ("cut", "?"),  # the file goes on after the requested seconds
+        ("decoder", "S16"),
+        ("decoded", "<f8"),  # s
+        ("length", "<f8"),  # s that the file holds of those requested
         ("check", "<u4"),  # CRC-32 of its rows
         ("unreadable", "S128"),  # the reason, or empty
     ]
@@ -51,12 +52,6 @@ class Job:
     seconds: float
     frames: int  # of a row
     representations: Mapping[str, Representation]
-
-
-def members(archive: zipfile.ZipFile) -> dict[int, zipfile.ZipInfo]:
-    """Clips in an archive of the FMA's layout, by track id."""
-    matches = ((MEMBER.search(member.filename), member) for member in archive.infolist())
-    return {int(match[1]): member for match, member in matches if match}
 
 
 def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], params: Spectrograms, folder: Path) -> np.ndarray:
@@ -129,10 +124,11 @@ def _extract_clip(job: Job, row: int, member: zipfile.ZipInfo) -> None:
     except (audio.UnreadableClipError, *zips.ZIP_ERRORS) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the clip's
-        outcome = (True, 0, False, 0, _reason(error))
+        outcome = (True, 0, False, b"", 0.0, 0.0, 0, _reason(error))
     else:
         frames, check = _write_rows(job, row, clip.samples)
-        outcome = (True, frames, clip.cut, check, b"")
+        piece = clip.piece
+        outcome = (True, frames, clip.cut, piece.decoder.encode(), piece.seconds, piece.length, check, b"")
     store.write(job.folder / OUTCOMES, row, np.array([outcome], OUTCOME))
 
 

@@ -32,6 +32,7 @@ from fma_genre.archives.receipt import (
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import atomic, remove, resolve, write_json
 from fma_genre.common.params import DataSet, Source, Synthesis
+from fma_genre.common.schema import wrong
 from fma_genre.fetch import demo, http
 
 
@@ -62,18 +63,20 @@ def fetch_archive(where: str, source: Source) -> Archive:
                     _obtain(where, address, kept, sha1)
         return Archive(name, kept.stat().st_size, sha1)
     except OSError as error:
-        raise InputError(f"{where}: cannot read {address} or keep it in {kept.parent}: {error}") from error
+        raise InputError(
+            f"{where}: cannot read {http.shown(source.url)} or keep it in {kept.parent}: {error}"
+        ) from error
 
 
 def _locate(where: str, url: str) -> tuple[Path | str, str]:
     """Where the archive is, a local path or else a url to download, and its file name."""
-    expected = f"{where}.url: expected https://, http://, file:// or a path, ending in a file name, found {url!r}"
+    error = wrong(f"{where}.url", "https://, http://, file:// or a path, ending in a file name", url)
     try:
         address, name = _parse(url)
-    except ValueError as error:
-        raise InputError(f"{expected}: {error}") from error
+    except ValueError:
+        raise error from None  # its own message may show a part of the url
     if not name or name.startswith(".") or not name.isprintable():
-        raise InputError(expected)
+        raise error
     return address, name
 
 
@@ -113,7 +116,7 @@ def _obtain(where: str, address: Path | str, kept: Path, sha1: str) -> None:
     if isinstance(address, Path):
         _link(where, address, kept, sha1)
     else:
-        http.download(f"{where}.url: {address}", address, part, sha1)
+        http.download(f"{where}.url: {http.shown(address)}", address, part, sha1)
         part.replace(kept)
         write_stamp(kept, make_stamp(kept, sha1))
     remove(part)

@@ -20,7 +20,7 @@ from torch import nn
 
 from fma_genre.common import schema
 from fma_genre.common.errors import InputError
-from fma_genre.common.files import write_bytes, write_text
+from fma_genre.common.files import write_bytes, write_json
 from fma_genre.common.params import Train
 from fma_genre.learning import build, untrusted
 from fma_genre.learning.build import FrontEnd
@@ -61,7 +61,7 @@ class Settings:
 def save(folder: Path, settings: Settings, front_end: FrontEnd) -> None:
     """Write what all runs share."""
     content = asdict(settings) | {"store": settings.store.as_json()}
-    write_text(folder / "settings.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / "settings.json", content)
     write_bytes(folder / "front_end.safetensors", tensors_to_bytes(build.tensors_of(front_end)))
 
 
@@ -131,6 +131,7 @@ def _load_settings(path: Path) -> Settings:
     """Raise InputError or ValueError naming what in settings.json is wrong."""
     content = untrusted.check_settings_file(path).read_text(encoding="utf-8")
     settings = schema.read(Settings, json.loads(content), "")
+    untrusted.check_classes(settings.store.classes)
     check_size(settings)
     return settings
 

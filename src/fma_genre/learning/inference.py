@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fma_genre.common.errors import InputError
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 
 BATCH = 256  # segments
+ROUNDING = 1e-3  # a segment's probabilities may miss 1 by this
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class Prediction:
 
 @torch.inference_mode()
 def predict(network: nn.Module, clips: Clips, front_end: FrontEnd) -> Prediction:
-    """Run the network on evenly spread segments of every clip."""
+    """Run the network on evenly spread segments of every clip.
+
+    Raises:
+        InputError: it gives no probabilities, since its weights are too large for float32.
+    """
     network.eval()
     tracks, starts = clips.even_segments()
     features, probabilities = [], []
@@ -39,7 +45,17 @@ def predict(network: nn.Module, clips: Clips, front_end: FrontEnd) -> Prediction
         hidden = network.features(segments)
         features.append(hidden)
         probabilities.append(network.head(hidden).softmax(dim=1))
-    return Prediction(tracks.cpu(), torch.cat(features).cpu(), torch.cat(probabilities).cpu())
+    prediction = Prediction(tracks.cpu(), torch.cat(features).cpu(), torch.cat(probabilities).cpu())
+    _check_probabilities(prediction.probabilities)
+    return prediction
+
+
+def _check_probabilities(probabilities: Tensor) -> None:
+    """Raise InputError unless each segment's (segments, classes) are from 0 to 1 and add up to 1."""
+    possible = (probabilities >= 0).all(dim=1) & ((probabilities.sum(dim=1) - 1).abs() <= ROUNDING)  # NaN is neither
+    if not possible.all():
+        found = probabilities[~possible][0].sum()
+        raise InputError(f"expected a network whose probabilities add up to 1, found a sum of {found:.4g}")
 
 
 def _mean_by_track(values: Tensor, tracks: Tensor) -> Tensor:

@@ -1,15 +1,18 @@
 """Checks of model folders, which may come from anyone: nothing is believed, and memory is taken for what is there."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from fma_genre.common import schema
 from fma_genre.common.schema import LONGEST
 from fma_genre.store import Description
 
 LARGEST_SETTINGS = 1 << 22  # bytes of settings.json
+NEVER_NEGATIVE = ("running_var", "num_batches_tracked")  # PyTorch's names in layers of normalisation
+LARGEST_NUMBER = 1e12  # in a tensor; larger ones leave float32's range in a few layers, or saturate all units
 LARGEST_LAYER = 1 << 28  # largest activation for one clip, in numbers (1 GB as float32)
 
 
@@ -40,8 +43,16 @@ def check_size(store: Description, segment_frames: int, weights: Iterable[Tensor
         raise ValueError(f"expected at most {LARGEST_LAYER} numbers in a layer for a clip, found {layer:.3g}")
 
 
+def check_classes(classes: Sequence[str]) -> None:
+    """Raise ValueError unless they are sorted, each once: of two with one name, only one could be told."""
+    for before, after in itertools.pairwise(classes):
+        if before >= after:
+            found = f"{schema.abbreviated(after)} after {schema.abbreviated(before)}"
+            raise ValueError(f"expected store.classes in order, each once, found {found}")
+
+
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise ValueError naming the first tensor that is missing, unexpected, of another kind, or not finite.
+    """Raise ValueError naming the first tensor that is missing, unexpected, of another kind, or impossible.
 
     Args:
         expected: tensors of the right shapes and types; they may lie on the device `meta`.
@@ -53,6 +64,10 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
             raise ValueError(f"{name} of {_kind(found[name])}, expected {_kind(tensor)}")
         if not found[name].isfinite().all():
             raise ValueError(f"{name} with numbers that are not finite")
+        if found[name].abs().max() > LARGEST_NUMBER:
+            raise ValueError(f"{name} with numbers beyond {LARGEST_NUMBER:g}")
+        if name.endswith(NEVER_NEGATIVE) and (found[name] < 0).any():
+            raise ValueError(f"{name} with negative numbers")
 
 
 def _kind(tensor: Tensor) -> str:

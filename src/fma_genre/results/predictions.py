@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fma_genre.common import documents
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import atomic
 
@@ -21,8 +22,19 @@ PICTURE_FRAMES, PICTURE_BINS = 256, 64  # largest size of a thumbnail
 PICTURE_STEPS = 15  # a thumbnail's values are 0 … 15
 HEADER = "header"  # the array that holds everything but arrays, as JSON
 SPLITS = ("validation", "test")
-READ_ERRORS = (ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError)
-DAMAGED_ERRORS = (*READ_ERRORS, zipfile.BadZipFile, zlib.error)
+KINDS = {  # of numbers, as NumPy abbreviates them
+    "tracks": "iu",
+    "labels": "iu",
+    "probabilities": "f",
+    "segment_probabilities": "f",
+    "segment_tracks": "iu",
+    "segment_starts": "f",
+    "svm_head_labels": "iu",
+}
+DAMAGED_ERRORS = (  # of np.load, zipfile and zlib, and of what the content is used for
+    ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, MemoryError, InputError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,11 +112,15 @@ def read(path: Path) -> Predictions:
         InputError: the file is damaged.
         FileNotFoundError: it does not exist.
     """
+    documents.check_kind(path, path.stat().st_mode)
     try:
         with np.load(path, allow_pickle=False) as file:
             predictions = _predictions({name: file[name] for name in file.files})
+        for split in SPLITS:
+            _check_values(split, predictions)
     except DAMAGED_ERRORS as error:
-        raise InputError(f"{path}: expected the predictions of a system, found a damaged file: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: expected the predictions of a system, found a damaged file: {reason}") from error
     for split in SPLITS:
         _check_shapes(path, split, predictions)
     return predictions
@@ -130,15 +146,15 @@ def _split_arrays(split: str, predictions: SplitPredictions) -> dict[str, np.nda
 
 
 def _predictions(arrays: Mapping[str, np.ndarray]) -> Predictions:
-    header = json.loads(arrays[HEADER].tobytes())
+    header = documents.from_json(arrays[HEADER].tobytes(), HEADER)
     examples = [Example(picture=arrays[_picture(place)], **entry) for place, entry in enumerate(header["examples"])]
     return Predictions(
-        dataset=header["dataset"],
-        classes=header["classes"],
-        seeds=header["seeds"],
+        dataset=str(header["dataset"]),
+        classes=[str(name) for name in header["classes"]],
+        seeds=[int(seed) for seed in header["seeds"]],
         validation=_split_predictions("validation", arrays),
         test=_split_predictions("test", arrays),
-        facts=header["facts"],
+        facts=dict(header["facts"]),
         frequencies=arrays.get("frequencies"),
         examples=examples,
     )
@@ -151,6 +167,24 @@ def _split_predictions(split: str, arrays: Mapping[str, np.ndarray]) -> SplitPre
 
 def _picture(place: int) -> str:
     return f"picture{place}"
+
+
+def _check_values(split: str, predictions: Predictions) -> None:
+    """Raise ValueError unless the arrays of a split hold numbers of their kind, and labels among the classes."""
+    found: SplitPredictions = getattr(predictions, split)
+    for name, kinds in KINDS.items():
+        array = getattr(found, name)
+        if array is not None and (array.dtype.kind not in kinds or not np.isfinite(array).all()):
+            raise ValueError(f"expected finite numbers in {split}_{name}, found {array.dtype}")
+    limits = {
+        "labels": len(predictions.classes),
+        "svm_head_labels": len(predictions.classes),
+        "segment_tracks": len(found.tracks),
+    }
+    for name, limit in limits.items():
+        array = getattr(found, name)
+        if array is not None and not ((array >= 0) & (array < limit)).all():
+            raise ValueError(f"expected {split}_{name} from 0 to {limit - 1}, found others")
 
 
 def _check_shapes(path: Path, split: str, predictions: Predictions) -> None:

@@ -1,20 +1,23 @@
 """Effect of a branch on the results, as Markdown for its pull request: metrics, the stages that changed, figures.
 
 Names and values come from anybody's branch. They are shown as code (`_code`), in which Markdown, HTML and mentions mean
-nothing. Only the standard library is needed.
+nothing. Only PyYAML is needed, since the report is made where nothing but that and DVC is installed.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fma_genre.common import schema
 from fma_genre.common.errors import printable
+from fma_genre.common.params import DEMO
+from fma_genre.common.urls import masked
 
 MARK = "<!-- metric differences -->"  # identifies the comment that a later push updates
 METRICS = ("accuracy", "precision", "recall", "f1")  # that the table shows
+LONGEST_PATH = 1000  # characters
 MOST_CAUSES = 4  # named for a stage
 REFERENCE = re.compile(r"\$\{([\w.-]+)\}")  # in dvc.yaml, to a parameter
 
@@ -26,7 +29,7 @@ class Results:
     """Committed results of a revision."""
 
     metrics: Mapping[str, Values]  # the contents of metrics/<name>.json
-    stages: Mapping[str, Values]  # the records of dvc.lock whose stages dvc.yaml has
+    stages: Mapping[str, Values]  # the records of dvc.lock (`stage_records`) whose stages dvc.yaml has
 
 
 def report(
@@ -38,7 +41,7 @@ def report(
         name: of the revision that `base` is.
         stale: stages that have not run since their code, parameters or inputs changed.
         figures: addresses of those that changed, by their titles.
-        synthetic: whether the data here are the built-in demo.
+        synthetic: whether the results here were measured on the built-in demo.
     """
     parts = [_heading(name)]
     if stale:
@@ -108,8 +111,8 @@ def _rows(file: str, base: Mapping[str, float], here: Mapping[str, float]) -> It
 def _compared(values: Values, prefix: str = "") -> Iterator[tuple[str, float]]:
     """The four metrics of a file; in comparison.json, those of differences, since the others stand in other files."""
     for key, value in values.items():
-        if key in METRICS and isinstance(value, int | float) and math.isfinite(value):
-            yield f"{prefix}{key.replace('f1', 'F1')}", value
+        if key in METRICS and isinstance(value, int | float):
+            yield f"{prefix}{key.replace('f1', 'F1')}", float(value)
         elif isinstance(value, Mapping) and "_minus_" in key:
             yield from _compared(value, f"{key.replace('_minus_', ' less ')}, ")
 
@@ -123,6 +126,25 @@ def _tracks(stages: Mapping[str, Values]) -> list[Any]:
     return [out.get("md5") for stage in ("download", "split") for out in stages.get(stage, {}).get("outs", [])]
 
 
+def is_synthetic(results: Results, parameters: Values) -> bool:
+    """Whether metrics were measured on the built-in demo.
+
+    They name their data set. dvc.lock says what that name stood for when stages ran, which counts, and params.yaml what
+    it stands for today.
+    """
+    sets = dict(_group(parameters.get("datasets")))
+    for record in results.stages.values():
+        for group in record.get("params", {}).values():
+            sets |= {name.removeprefix("datasets."): group[name] for name in group if str(name).startswith("datasets.")}
+    names = {str(values.get("dataset")) for values in results.metrics.values()}
+    return any(_group(_group(sets.get(name)).get("audio")).get("url") == DEMO for name in names)
+
+
+def _group(value: Any) -> Values:
+    """`value` if it is a group of named values, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f}"
 
@@ -130,10 +152,13 @@ def _percent(value: float | None) -> str:
 # Stages. ----------------------------------------------------------------------------------------------------------
 
 
-def stage_names(pipeline: Values, parameters: Values) -> set[str]:
-    """The stages that dvc.yaml has; a `foreach` over a group of params.yaml gives one for each of its keys."""
+def stage_names(pipeline: Values, parameters: Values, where: str = "dvc.yaml") -> set[str]:
+    """The stages that dvc.yaml has; a `foreach` over a group of params.yaml gives one for each of its keys.
+
+    Raises InputError, which begins with `where`, if they are no group.
+    """
     names: set[str] = set()
-    for name, stage in pipeline.get("stages", {}).items():
+    for name, stage in schema.as_group(pipeline.get("stages") or {}, f"{where}: stages").items():
         if isinstance(stage, Mapping) and "foreach" in stage:
             names |= {f"{name}@{key}" for key in _items(stage["foreach"], parameters)}
         else:
@@ -149,6 +174,33 @@ def _items(loop: Any, parameters: Any) -> list[Any]:
         for key in reference[1].split("."):
             loop = loop.get(key) if isinstance(loop, Mapping) else None
     return list(loop) if isinstance(loop, Mapping | list) else []
+
+
+def stage_records(lock: Values, where: str = "dvc.lock") -> dict[str, Values]:
+    """The records in dvc.lock by the names of their stages, each with its lists `deps` and `outs`.
+
+    Raises InputError, which begins with `where`, for one that DVC does not write.
+    """
+    stages = schema.as_group(lock.get("stages") or {}, f"{where}: stages")
+    return {name: _record(value, f"{where}: stages.{str(name)[: schema.LONGEST]}") for name, value in stages.items()}
+
+
+def _record(value: Any, where: str) -> Values:
+    record = schema.as_group(value, where)
+    for group in schema.as_group(record.get("params", {}), f"{where}.params").values():
+        schema.as_group(group, f"{where}.params")
+    return {**record, **{key: _files(record.get(key, []), f"{where}.{key}") for key in ("deps", "outs")}}
+
+
+def _files(value: Any, where: str) -> list[Values]:
+    """Records of files."""
+    if not isinstance(value, list):
+        raise schema.wrong(where, "a list of files", value)
+    for entry in value:
+        path = schema.as_group(entry, where).get("path")
+        if not isinstance(path, str) or "\0" in path or len(path) > LONGEST_PATH:
+            raise schema.wrong(where, "files with a path", entry)
+    return value
 
 
 def causes(base: Mapping[str, Values], here: Mapping[str, Values]) -> dict[str, list[str]]:
@@ -167,7 +219,8 @@ def _causes(base: Values, here: Values) -> Iterator[str]:
     before, after = _parameters(base), _parameters(here)
     for key in {**before, **after}:
         if before.get(key) != after.get(key):
-            yield f"{_code(key)} {_code(before.get(key, 'none'))} → {_code(after.get(key, 'none'))}"
+            old, new = (masked(str(values.get(key, "none"))) for values in (before, after))
+            yield f"{_code(key)} {_code(old)} → {_code(new)}"
 
     inputs_before, inputs_after = _inputs(base), _inputs(here)
     for path in {**inputs_before, **inputs_after}:
@@ -180,7 +233,7 @@ def _causes(base: Values, here: Values) -> Iterator[str]:
 
 def _inputs(stage: Values) -> dict[str, Values]:
     """Records of a stage's dependencies by their paths."""
-    return {entry["path"]: entry for entry in stage.get("deps", [])}
+    return {entry["path"]: entry for entry in stage["deps"]}
 
 
 def _parameters(stage: Values) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fma_genre import store
 from fma_genre.common.errors import printable
 from fma_genre.results.comparison import Comparison, Interval, Pair, Result
+from fma_genre.results.remarks import remarks
 
 COLUMNS = ("accuracy", "precision", "recall", "f1", "segment_accuracy", "ensemble_accuracy")
 MOST_REASONS = 5  # named reasons why tracks are left out
@@ -98,7 +99,7 @@ def _legend(comparison: Comparison) -> str:
 
 
 def _tracks(comparison: Comparison) -> str:
-    """Counts of the tracks that are used, left out (with the reasons), repeated and cut."""
+    """Counts of the tracks that are used, left out (with the reasons), repeated, cut, incomplete and identical."""
     index = comparison.index
     used = store.used(index)
     splits = used["split"].value_counts()
@@ -116,7 +117,7 @@ def _tracks(comparison: Comparison) -> str:
         sentences.append(f"Clips shorter than a segment of {segment} frames, repeated to fill it: {short}.")
     if used["cut"].any():
         sentences.append(f"Clips that go on after their stored spectrograms end: {used['cut'].sum()}.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *remarks(index)])
 
 
 def _pair(pair: Pair, confidence: float) -> str:

@@ -4,6 +4,7 @@ A model has the same colour and mark everywhere. The colour-blind can tell the c
 in grey print as well. The ground is white, on a dark page too.
 """
 
+import io
 import itertools
 import textwrap
 import warnings
@@ -17,7 +18,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from fma_genre.common.errors import printable
-from fma_genre.common.files import atomic
+from fma_genre.common.files import export
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
 MARKS = "osD^vP"
@@ -73,6 +74,8 @@ def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
 @styled
 def save(figure: Figure, path: Path) -> None:
     """Write an SVG whose bytes depend on the figure alone."""
-    with atomic(path) as part, warnings.catch_warnings():
+    svg = io.BytesIO()
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks shows as a box
-        figure.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    export(path, svg.getvalue())

@@ -1,5 +1,6 @@
 """The systems of params.yaml with their predictions, checked to be of the same tracks."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fma_genre import store
+from fma_genre.common import documents
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params
 from fma_genre.results import predictions
@@ -44,7 +46,7 @@ def load(params: Params, index: pd.DataFrame) -> list[System]:
     """
     systems = []
     for key in params.models:
-        systems.append(System(key, True, predictions.read(_predictions_path(key)), _read_curve(_curve_path(key))))
+        systems.append(System(key, True, predictions.read(_predictions_path(key)), read_curve(_curve_path(key))))
     for key in params.baselines:
         systems.append(System(key, False, predictions.read(_predictions_path(key))))
     for system in systems:
@@ -88,15 +90,18 @@ def remove_leftovers(params: Params) -> None:
         print(f"removed, since params.yaml no longer has their systems: {', '.join(map(str, leftovers))}")
 
 
-def _read_curve(path: Path) -> pd.DataFrame:
+def read_curve(path: Path) -> pd.DataFrame:
     """Raise InputError if the file is not a learning curve."""
+    text = documents.read_text(path)
     try:
-        curve = pd.read_csv(path)
+        curve = pd.read_csv(io.StringIO(text))
     except ValueError as error:
         raise InputError(f"{path}: expected a learning curve, found: {error}") from error
     missing = [column for column in CURVE_COLUMNS if column not in curve]
     if missing or curve.empty:
         raise InputError(f"{path}: expected the columns {', '.join(CURVE_COLUMNS)}, found {', '.join(curve.columns)}")
+    if not text.endswith("\n") or not np.isfinite(curve.select_dtypes("number").to_numpy()).all():
+        raise InputError(f"{path}: expected a learning curve, found one that is cut off")
     return curve
 
 

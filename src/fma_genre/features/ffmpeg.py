@@ -1,0 +1,228 @@
+"""Decode with FFmpeg's libraries, which go on where a stream is damaged, joined, or changes its format."""
+
+import io
+import mmap
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+
+from fma_genre.features.stretches import Stretch, UnreadableClipError, check_format
+
+# Demuxers that read nothing but the file itself. A playlist's would open what it names.
+FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
+OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": ""}
+FRAMES = ("mp3", "aac")  # streams of frames without a container, each of which begins with a header
+LONGEST_FRAME = 2881  # bytes, in MPEG audio
+OGG_BEGINNING = b"OggS\0\x02"  # a page that begins a stream
+
+
+class FFmpeg:
+    """A file opened with FFmpeg."""
+
+    name = "ffmpeg"
+
+    def __init__(self, descriptor: int) -> None:
+        """Raise UnreadableClipError if FFmpeg finds no audio in the file."""
+        parts = _parts(descriptor)
+        self._links = [_Link(parts[0])]
+        self._decoded = self._decode(parts[1:])
+        self._put_back: list[Stretch] = []
+        self.has_ended = False  # it gave less than was requested
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+
+    def read(self, seconds: float) -> list[Stretch]:
+        """The next `seconds`, fewer at the end, none after it; raises UnreadableClipError."""
+        blocks = []
+        missing = Fraction(seconds).limit_denominator(10**6)
+        while block := self._next():
+            count = int(missing * block.rate)
+            if count < len(block.channels):
+                blocks.append(Stretch(block.channels[:count], block.rate))
+                self.put_back([Stretch(block.channels[count:], block.rate)])
+                break
+            blocks.append(block)
+            missing -= block.seconds
+        return _joined(blocks)
+
+    def put_back(self, stretches: list[Stretch]) -> None:
+        """Let the next `read` begin with these."""
+        self._put_back = stretches + self._put_back
+
+    def length(self) -> float:
+        """Seconds that the file holds, as far as it has been read."""
+        return float(sum(link.length() for link in self._links))
+
+    def _next(self) -> Stretch | None:
+        if self._put_back:
+            return self._put_back.pop(0)
+        block = next(self._decoded, None)
+        self.has_ended = block is None
+        return block
+
+    def _decode(self, later: "list[Part]") -> Iterator[Stretch]:
+        yield from self._links[0].decode()
+        for part in later:
+            try:
+                self._links.append(_Link(part))
+            except UnreadableClipError:
+                continue
+            yield from self._links[-1].decode()
+
+
+class Part:
+    """Some bytes of a file, as PyAV reads a file. The descriptor's own position does not move."""
+
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor, self._start, self.size = descriptor, start, end - start
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        data = self.at(self._position, size)
+        self._position += len(data)
+        return data
+
+    def at(self, position: int, size: int) -> bytes:
+        """At most `size` bytes from a position."""
+        return os.pread(self._descriptor, max(0, min(size, self.size - position)), self._start + position)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move, or return -1 for a position before the beginning, to which damaged files lead."""
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        if position < 0:
+            return -1
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _parts(descriptor: int) -> list[Part]:
+    """The file as one part, or the links of a chained Ogg, since FFmpeg stops where their formats differ."""
+    size = os.fstat(descriptor).st_size
+    starts = [0]
+    if os.pread(descriptor, 4, 0) == OGG_BEGINNING[:4]:
+        with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as content:
+            while (start := content.find(OGG_BEGINNING, starts[-1] + 1)) >= 0:
+                starts.append(start)
+    return [Part(descriptor, start, end) for start, end in zip(starts, [*starts[1:], size], strict=True)]
+
+
+class _Link:
+    """One container, and how far it has been read."""
+
+    def __init__(self, part: Part) -> None:
+        """Raise UnreadableClipError if there is no audio in it."""
+        self._part = part
+        try:
+            self._container = av.open(cast(Any, part), "r", options=OPTIONS, metadata_errors="ignore")
+            self._stream = self._container.streams.audio[0]
+        except (av.FFmpegError, IndexError, ValueError) as error:
+            raise UnreadableClipError("no audio that FFmpeg can decode") from error
+        if not self._stream.codec_context:
+            raise UnreadableClipError("audio in a format that FFmpeg does not know")
+        self._stream.codec_context.thread_count = 1
+        self._format = self._container.format.name
+        self._scanned = Fraction(0)  # seconds of all packets so far, decoded or not
+        self._start: int | None = None  # time stamp of the first packet
+        self._end = Fraction(0)  # seconds from it to the end of the last one
+        self._first = 0  # position of the first frame, bytes
+        self._frame_seconds = Fraction(0)
+        self._broke_off = False
+
+    def close(self) -> None:
+        self._container.close()
+
+    def decode(self) -> Iterator[Stretch]:
+        """Decode packet by packet; pass over those that are damaged."""
+        try:
+            for packet in self._container.demux(self._stream):
+                self._count(packet)
+                yield from _frames(packet)
+        except av.FFmpegError:
+            self._broke_off = True
+
+    def length(self) -> Fraction:
+        """Seconds that it holds, by its packets, their time stamps or its header, whichever says most."""
+        known = max(self._scanned, self._end)
+        if self._broke_off:  # what could not be read has as many bytes a second
+            known *= Fraction(self._part.size, max(self._part.tell(), 1))
+        return max(known, self._declared())
+
+    def _count(self, packet: av.Packet) -> None:
+        time_base = self._stream.time_base or Fraction(0)
+        seconds = (packet.duration or 0) * time_base
+        if self._format in FRAMES:
+            if not self._scanned:
+                self._first, self._frame_seconds = packet.pos or 0, seconds
+            is_frame = packet.size > 1 and _begins_a_frame(bytes(packet)[:2])
+            self._scanned += seconds if is_frame else 0  # and nothing for a tag or zeros between frames
+            return
+        self._scanned += seconds
+        if packet.pts is not None:
+            self._start = packet.pts if self._start is None else self._start
+            self._end = max(self._end, (packet.pts - self._start) * time_base + seconds)
+
+    def _declared(self) -> Fraction:
+        """Seconds by the header. FFmpeg's own number is no more than a guess for a stream of frames."""
+        if self._format not in FRAMES:
+            return Fraction(self._container.duration or 0, av.time_base)
+        start = max(0, self._first - LONGEST_FRAME)
+        before = self._part.at(start, self._first - start)
+        return _declared_frames(before) * self._frame_seconds
+
+
+def _declared_frames(header: bytes) -> int:
+    """The number of frames in the tag that a VBR encoder writes into an MP3's first frame, 0 if there is none.
+
+    A Xing (or Info) tag has flags, of which the lowest says that the number follows; a VBRI tag always has it.
+    """
+    for tag in (b"Xing", b"Info"):
+        place = header.rfind(tag)
+        if place >= 0 and header[place + 7 : place + 8] and header[place + 7] & 1:
+            return int.from_bytes(header[place + 8 : place + 12])
+    place = header.rfind(b"VBRI")
+    return int.from_bytes(header[place + 14 : place + 18]) if place >= 0 else 0
+
+
+def _begins_a_frame(header: bytes) -> bool:
+    """Whether eleven bits are set, as at the beginning of each frame of MPEG audio."""
+    return header[0] == 0xFF and header[1] >= 0xE0
+
+
+def _frames(packet: av.Packet) -> Iterator[Stretch]:
+    try:
+        for frame in cast(list[av.AudioFrame], packet.decode()):
+            check_format(len(frame.layout.channels), frame.sample_rate)
+            yield Stretch(_samples(frame), frame.sample_rate)
+    except (av.FFmpegError, ValueError):
+        return
+
+
+def _samples(frame: av.AudioFrame) -> np.ndarray:
+    """(samples, channels) float32, full scale 1."""
+    converted = av.AudioResampler(format="fltp").resample(frame)
+    return np.concatenate([part.to_ndarray() for part in converted], axis=1).T
+
+
+def _joined(blocks: list[Stretch]) -> list[Stretch]:
+    """Neighbouring blocks of one format as one stretch."""
+    runs: list[list[Stretch]] = []
+    for block in blocks:
+        if runs and _format(runs[-1][0]) == _format(block):
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+    joined = [Stretch(np.concatenate([block.channels for block in run]), run[0].rate) for run in runs]
+    return [stretch for stretch in joined if len(stretch.channels)]
+
+
+def _format(stretch: Stretch) -> tuple[int, int]:
+    return stretch.channels.shape[1], stretch.rate
