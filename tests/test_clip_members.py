@@ -132,7 +132,7 @@ def test_clips_of_the_same_bytes_name_the_lowest_other_track() -> None:
 
 
 def outcomes(frames: Sequence[int], decoded: Sequence[float]) -> np.ndarray:
-    """What the extraction hands over; a clip without frames cannot be read."""
+    """Outcomes as the extraction returns them; a clip without frames could not be read."""
     kinds = [("frames", "<i4"), ("cut", "?"), ("decoder", "S16"), ("decoded", "<f8"), ("length", "<f8")]
     rows = np.zeros(len(frames), [*kinds, ("unreadable", "S128")])
     rows["frames"], rows["decoded"], rows["length"] = frames, decoded, 29.99955
@@ -159,7 +159,7 @@ def test_the_index_says_how_much_was_decoded_and_what_is_the_same() -> None:
 
 
 def test_a_clip_that_cannot_be_read_is_the_same_as_none() -> None:
-    """What the directory says about its bytes was never checked."""
+    """Its checksum stands in the directory, but was never checked."""
     index = make_index([b"a", b"a", b"a"], [0, 9, 9], [0, 30, 30])
     assert index["same_as"].tolist() == ["", "7", "6"]
     assert index["decoder"].tolist() == ["", "ffmpeg", "ffmpeg"]

@@ -1,4 +1,4 @@
-"""What people look for in a repository: how to cite it, what has changed, how to contribute, whose the clips are."""
+"""Files that people look for in a repository: how to cite it, what has changed, how to contribute, whose clips."""
 
 import os
 import re

@@ -15,7 +15,7 @@ from fma_genre.features.stretches import Stretch, UnreadableClipError, check_for
 # Demuxers that read nothing but the file itself. A playlist's would open what it names.
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": ""}
-FRAMES = ("mp3", "aac")  # streams of frames without a container, each of which begins with a header
+FRAMES = ("mp3", "aac")  # streams of frames without a container
 LONGEST_FRAME = 2881  # bytes, in MPEG audio
 OGG_BEGINNING = b"OggS\0\x02"  # a page that begins a stream
 
@@ -133,7 +133,7 @@ class _Link:
         self._scanned = Fraction(0)  # seconds of all packets so far, decoded or not
         self._start: int | None = None  # time stamp of the first packet
         self._end = Fraction(0)  # seconds from it to the end of the last one
-        self._first = 0  # position of the first frame, bytes
+        self._first = 0  # position of the first packet, bytes
         self._frame_seconds = Fraction(0)
         self._broke_off = False
 
@@ -159,12 +159,8 @@ class _Link:
     def _count(self, packet: av.Packet) -> None:
         time_base = self._stream.time_base or Fraction(0)
         seconds = (packet.duration or 0) * time_base
-        if self._format in FRAMES:
-            if not self._scanned:
-                self._first, self._frame_seconds = packet.pos or 0, seconds
-            is_frame = packet.size > 1 and _begins_a_frame(bytes(packet)[:2])
-            self._scanned += seconds if is_frame else 0  # and nothing for a tag or zeros between frames
-            return
+        if not self._scanned:
+            self._first, self._frame_seconds = packet.pos or 0, seconds
         self._scanned += seconds
         if packet.pts is not None:
             self._start = packet.pts if self._start is None else self._start
@@ -190,11 +186,6 @@ def _declared_frames(header: bytes) -> int:
             return int.from_bytes(header[place + 8 : place + 12])
     place = header.rfind(b"VBRI")
     return int.from_bytes(header[place + 14 : place + 18]) if place >= 0 else 0
-
-
-def _begins_a_frame(header: bytes) -> bool:
-    """Whether eleven bits are set, as at the beginning of each frame of MPEG audio."""
-    return header[0] == 0xFF and header[1] >= 0xE0
 
 
 def _frames(packet: av.Packet) -> Iterator[Stretch]:

@@ -253,7 +253,7 @@ def _proxy_failure(found: str) -> str:
 
 
 def _explain(error: BaseException) -> str:
-    """What an exception says, without the request's path and query, which urllib3 adds to it."""
+    """An exception's message, without the request's path and query, which urllib3 adds to it."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     reason = getattr(reason, "original_error", reason)  # of a proxy
     return shown(str(reason if isinstance(reason, Exception) else error))

@@ -1,4 +1,4 @@
-"""What the report says about the data's clips: those decoded in part, and those with the same bytes."""
+"""Sentences of the report about the clips: those decoded in part, and those with the same bytes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
