@@ -1,11 +1,11 @@
-# make         list the targets
-# make repro   run the pipeline on params.yaml, then print the comparison of the models
-# make test    run the linter, the type checker and the tests
-# make show    write the results as one page, page.html
-# make diff    print what this branch changes in the results of BASE, as its pull request shows it: make diff BASE=main
-# make attack  run all tests with kills, full disks and damaged files; `make test` runs some of them
-# make audit   list the known vulnerabilities of the pinned packages; fails if one cannot be looked up
-# make lock    pin what the ranges of pyproject.toml resolve to today
+# make         list these targets
+# make repro   run the pipeline with the parameters in params.yaml, then print the report
+# make test    run the linter, the type checker and the fast tests
+# make show    write all results to a single page, page.html
+# make diff    print what this branch changes in the results, compared with BASE: make diff BASE=main
+# make attack  run the slow tests: killed processes, full disks, damaged files, experiments
+# make audit   list known vulnerabilities of the pinned packages; fail if a package cannot be checked
+# make lock    pin the newest package versions that pyproject.toml allows
 .PHONY: help repro test show diff attack audit lock
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ BASE ?= main
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-# The comment at the top of this file.
+# Prints the list at the top of this file.
 help:
 	@sed -n '/^#/!q; s/^# //p' $(firstword $(MAKEFILE_LIST))
 
@@ -26,7 +26,7 @@ test: .venv/installed
 	@ruff check
 	@ruff format --check
 	@mypy
-	@pytest
+	@pytest -m "not slow"
 
 show: .venv/installed
 	@python src/show.py
@@ -35,7 +35,7 @@ diff: .venv/installed
 	@python src/diff.py $(BASE)
 
 attack: .venv/installed
-	@ATTACK=all pytest tests/test_attack_*.py
+	@ATTACK=all pytest -m slow
 
 audit:
 	@$(PYTHON) -m venv .venv/audit
@@ -43,17 +43,17 @@ audit:
 	@.venv/audit/bin/pip-audit --strict --requirement requirements.lock --no-deps --disable-pip --progress-spinner off
 
 .venv/installed: requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python 3.11 or newer is needed, $(PYTHON) is {v[0]}.{v[1]}")'
-	@echo "Installing the packages of requirements.lock into .venv (once, some minutes)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"$(PYTHON): expected Python 3.11 or newer, found {v[0]}.{v[1]}")'
+	@echo "Installing the packages of requirements.lock into .venv (needed only once; takes a few minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -qq --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
-# Without torch's CUDA packages, which it pins itself, and by the name that torch has on PyPI, whatever build is here.
+# Leaves out the CUDA packages, whose versions torch pins, and the suffix +cpu of a CPU-only build of torch.
 lock:
 	@$(PYTHON) -m venv .venv/lock
 	@.venv/lock/bin/pip install -qq --disable-pip-version-check $$($(PYTHON) -c 'import tomllib; \
 		project = tomllib.load(open("pyproject.toml", "rb")); \
-		print(*project["project"]["dependencies"], *project["dependency-groups"]["dev"])')
+		print(*project["project"]["dependencies"], *sum(project["dependency-groups"].values(), []))')
 	@.venv/lock/bin/pip freeze | grep -vE '^(nvidia|cuda|triton)' | sed 's/+cpu$$//' > requirements.lock
 	@rm -r .venv/lock

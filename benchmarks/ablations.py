@@ -1,11 +1,13 @@
-"""The worth of each part of the recipe: cross-validation over the training and validation tracks of a data set.
+"""Ablations: effects of changes to the models, measured by cross-validation on the training and validation tracks.
 
     python benchmarks/ablations.py [--repeats 2] [--models cnn birnn] [--changes NAME …]
 
-The spectrograms are those of data/, the recipes those of params.yaml, a change is an entry of CHANGES. Folds are
-stratified and disregard artists: use a data set that has a clip an artist, such as instruments. All systems meet the
-same folds, and no choice is made on a fold that is scored: the last epoch's weights count, and the baseline's C is
-chosen among the tracks it learns from; each candidate has a row beside it. Test tracks are not touched.
+The script uses the spectrograms in data/ and the models in params.yaml. CHANGES defines the changes. All systems get
+the same folds. Test tracks are not used.
+
+The folds are stratified by genre but ignore artists, so the data set should have one clip per artist. Nothing is chosen
+on the fold that is scored: networks are scored with the weights of the last epoch, and the C of the SVM is chosen by a
+cross-validation within the training folds. The results also list the SVM with each fixed C.
 """
 
 import argparse
@@ -40,15 +42,15 @@ from fma_genre.store import Store, open_store
 
 FOLDS = 5
 SPLITS = ("training", "validation")
-BASELINE = "svm"  # of params.yaml
-Fold = tuple[int, np.ndarray, np.ndarray]  # its number, and the positions of tracks to learn from and to be judged by
+BASELINE = "svm"  # key in `baselines`
+Fold = tuple[int, np.ndarray, np.ndarray]  # number of the fold, positions of training and held-out tracks
 
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
     parameters = params.load(ROOT / "params.yaml")
     tracks = in_order(open_without_test("mel"))
-    folds = splits(tracks, arguments.repeats)
+    folds = make_folds(tracks, arguments.repeats)
 
     print(f"| system | change | accuracy, % of {len(tracks)} tracks, mean ± std over {arguments.repeats} repeats |")
     print("|---|---|---|")
@@ -65,18 +67,19 @@ def main() -> None:
 
 
 def set_train(model: Model, **changed: Any) -> Model:
+    """Copy a model with changed training parameters."""
     return replace(model, train=replace(model.train, **changed))
 
 
 def set_arguments(model: Model, **changed: Any) -> Model:
-    """A model with other arguments of its network or its front end."""
+    """Copy a model with changed arguments of its network or its front end."""
     return replace(model, arguments={**model.arguments, **changed})
 
 
 CHANGES: dict[str, Callable[[Model], Model]] = {
     "params.yaml": lambda model: model,
-    "whole spectrum": lambda model: set_arguments(model, coefficients=512),
-    "no pitch shift": lambda model: set_train(model, pitch=0.0),
+    "whole spectrum": lambda model: set_arguments(model, cepstral_coefficients=512),
+    "no pitch shift": lambda model: set_train(model, max_pitch_shift=0.0),
     "no mixup": lambda model: set_train(model, mixup=0.0),
     "label smoothing": lambda model: set_train(model, label_smoothing=0.1),
     "half as long": lambda model: set_train(model, epochs=model.train.epochs // 2),
@@ -87,7 +90,7 @@ CHANGES: dict[str, Callable[[Model], Model]] = {
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--repeats", type=int, default=2, help="cross-validations, each with folds and seeds of its own"
+        "--repeats", type=int, default=2, help="number of cross-validations, each with its own folds and seeds"
     )
     parser.add_argument("--models", nargs="+", default=["cnn", "birnn"])
     parser.add_argument("--changes", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="NAME")
@@ -95,18 +98,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def open_without_test(representation: str) -> Store:
-    """A store whose test tracks are left out."""
+    """Open a store as if its test tracks had been left out."""
     store = open_store(representation)
     frames = store.index["frames"].where(store.index["split"].isin(SPLITS), 0)
     return replace(store, index=store.index.assign(frames=frames))
 
 
 def in_order(store: Store) -> pd.DataFrame:
-    """The index of the used tracks, split by split."""
+    """Rows of the index for the used tracks: first the training tracks, then the validation tracks."""
     return pd.concat([store.used[store.used["split"] == split] for split in SPLITS])
 
 
-def splits(tracks: pd.DataFrame, repeats: int) -> list[Fold]:
+def make_folds(tracks: pd.DataFrame, repeats: int) -> list[Fold]:
+    """Divide the tracks into stratified folds, differently in each repeat."""
     pairs = (
         pair
         for repeat in range(repeats)
@@ -116,18 +120,19 @@ def splits(tracks: pd.DataFrame, repeats: int) -> list[Fold]:
 
 
 def accuracy(key: str, model: Model, fold: Fold) -> float:
-    """The accuracy of one network, trained with its fold's number as seed, on the tracks that it has not seen."""
-    number, training, held_out = fold
+    """Train one network, seeded with the number of the fold; return its accuracy on the held-out tracks."""
+    number, training_positions, held_out_positions = fold
     make_deterministic(number)
     device = devices()[0]
     clips = load_in_order(open_without_test(model.representation), model.train.segment_frames, device)
-    learning, judging = (clips.subset(torch.tensor(positions, device=device)) for positions in (training, held_out))
+    training = clips.subset(torch.tensor(training_positions, device=device))
+    held_out = clips.subset(torch.tensor(held_out_positions, device=device))
 
     network_arguments, front_end_arguments = build.read_arguments(model, f"models.{key}")
     network = build_network(model, network_arguments, clips)
-    front_end = build.fit_front_end(model.front_end, front_end_arguments, learning)
+    front_end = build.fit_front_end(model.front_end, front_end_arguments, training)
     with tempfile.TemporaryDirectory() as folder:
-        history = train(network.to(device), learning, judging, front_end, model.train, Path(folder) / "state.pt")
+        history = train(network.to(device), training, held_out, front_end, model.train, Path(folder) / "state.pt")
     return history[-1].validation_accuracy
 
 
@@ -137,15 +142,19 @@ def build_network(model: Model, arguments: Mapping[str, Any], clips: Clips) -> n
 
 
 def load_in_order(store: Store, segment_frames: int, device: torch.device) -> Clips:
-    """The clips of the used tracks, in the order of `in_order`."""
-    clips = Clips.load(store, segment_frames, device)
-    parts = [clips[split] for split in SPLITS]
-    columns = {name: torch.cat([vars(part)[name] for part in parts]) for name in ("rows", "lengths", "labels")}
-    return replace(parts[0], **columns)
+    """Load the clips of the used tracks, in the order of `in_order`."""
+    by_split = Clips.load(store, segment_frames, device)
+    clips = [by_split[split] for split in SPLITS]
+    joined = {name: torch.cat([getattr(part, name) for part in clips]) for name in ("rows", "lengths", "labels")}
+    return replace(clips[0], **joined)
 
 
 def baselines(baseline: Baseline, folds: list[Fold]) -> dict[str, np.ndarray]:
-    """The SVM with each C, and with the one that is best in a cross-validation within the tracks it learns from."""
+    """Score the SVM with each fixed C, and with the C that a cross-validation on the training tracks chooses.
+
+    Returns:
+        accuracy in each fold (folds,), by system
+    """
     declared = {"features": low_level.Arguments, "classifier": rbf_svm.Arguments}
     arguments = schema.read_arguments(baseline.arguments, declared, f"baselines.{BASELINE}")
     stores = {name: open_without_test(name) for name in low_level.REPRESENTATIONS}
@@ -154,17 +163,18 @@ def baselines(baseline: Baseline, folds: list[Fold]) -> dict[str, np.ndarray]:
     genres, candidates = tracks["genre"].to_numpy(), arguments["classifier"].c
 
     accuracies: dict[str, list[float]] = {}
-    for _, training, held_out in folds:
-        learning, judging = (values[training], genres[training]), (values[held_out], genres[held_out])
-        machines = {f"C = {c:g}": rbf_svm.fit(rbf_svm.Arguments((c,)), learning, learning)[0] for c in candidates}
-        search = GridSearchCV(next(iter(machines.values())), {"svc__C": candidates}, cv=FOLDS)
-        for name, machine in (machines | {"C chosen": search.fit(*learning)}).items():
-            accuracies.setdefault(f"SVM on MFCC, {name}", []).append(machine.score(*judging))
+    for _, training_positions, held_out_positions in folds:
+        training = (values[training_positions], genres[training_positions])
+        held_out = (values[held_out_positions], genres[held_out_positions])
+        svms = {f"C = {c:g}": rbf_svm.fit(rbf_svm.Arguments((c,)), training, training)[0] for c in candidates}
+        search = GridSearchCV(next(iter(svms.values())), {"svc__C": candidates}, cv=FOLDS)
+        for name, svm in (svms | {"C chosen": search.fit(*training)}).items():
+            accuracies.setdefault(f"SVM on low-level features, {name}", []).append(svm.score(*held_out))
     return {name: np.array(scores) for name, scores in accuracies.items()}
 
 
 def summary(accuracies: np.ndarray) -> str:
-    """Mean ± standard deviation over the repeats, each of which is a mean over its folds."""
+    """Mean ± standard deviation over the repeats, in %. The accuracy of a repeat is the mean over its folds."""
     repeats = 100 * accuracies.reshape(-1, FOLDS).mean(axis=1)
     return f"{repeats.mean():.1f} ± {repeats.std(ddof=1) if len(repeats) > 1 else 0:.1f}"
 

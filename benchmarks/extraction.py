@@ -1,13 +1,17 @@
-"""Time and memory of extraction, compared with the least that any pipeline needs and with the common recipe.
+"""Benchmark of the extraction: time and memory, compared with a lower bound and with the usual librosa code.
 
     python benchmarks/extraction.py [--archive ZIP] [--clips 320] [--memory 300 3000] [--output FILE.json]
 
-floor   zipfile's bzip2 and soundfile's MP3 decoding, nothing kept: any pipeline that starts from the archive does this
-recipe  unzip, librosa.load, librosa's mel spectrogram and STFT in dB, one .npy file each a clip
-ours    extraction as in the stage `spectrograms`: both representations, resampled, quantised and written
+Contenders:
 
-The three take turns on the same clips with the same number of processes, a thread each; figures are medians over the
-turns. The default archive is built from the real music in FMA_REAL, else from the demo (`dvc repro download`).
+    floor    decompress with zipfile and decode with soundfile, without output: work that no pipeline can avoid
+    recipe   unzip, librosa.load, mel spectrogram and STFT in dB by librosa, two .npy files per clip
+    ours     the extraction of the stage `spectrograms`: resample, compute both representations, quantise, write
+
+The contenders take turns on the same clips. All use the same number of processes with one thread each. Results are
+medians over the turns. Without --archive, the benchmark builds an archive from real music in the folder that
+the environment variable FMA_REAL names, or from the demo if that folder does not exist. For the demo, run `dvc repro
+download` first.
 """
 
 import os
@@ -32,6 +36,7 @@ from typing import Any
 
 import librosa
 import numpy as np
+import soundfile
 from joblib import cpu_count
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,16 +47,17 @@ from fma_genre import store
 from fma_genre.archives import receipt, zips
 from fma_genre.archives.clips import candidates
 from fma_genre.common import params
-from fma_genre.features import audio, extraction, representations
+from fma_genre.features import audio, extraction
+from fma_genre.features.build import build as build_representation
 from fma_genre.features.frames import frame_count
 from fma_genre.features.levels import decibels, quantised_levels
 
 REAL = Path(os.environ.get("FMA_REAL", ROOT.parent / "shared" / "real"))
 SETTINGS = params.load(ROOT / "params.yaml").spectrograms
-REPRESENTATIONS = {name: representations.build(name, SETTINGS) for name in representations.REPRESENTATIONS}
-TURN = 20  # clips
-DISTINCT = 39  # clips of real music that there are
-WORKERS = 2  # whose memory is measured
+REPRESENTATIONS = {name: build_representation(name, SETTINGS) for name in SETTINGS.representations}
+TURN = 20  # clips per turn
+DISTINCT_CLIPS = 39  # number of different clips in the real music
+MEMORY_WORKERS = 2  # processes of the extraction whose memory is measured
 
 Clips = Sequence[zipfile.ZipInfo]
 
@@ -59,7 +65,8 @@ Clips = Sequence[zipfile.ZipInfo]
 def main() -> None:
     arguments = parse(sys.argv[1:])
     if arguments.child:
-        extract(arguments.archive, repeated(clips_of(arguments.archive), arguments.clips), WORKERS, arguments.child)
+        clips = repeated(clips_of(arguments.archive), arguments.clips)
+        extract(arguments.archive, clips, MEMORY_WORKERS, arguments.child)
         return
     with tempfile.TemporaryDirectory() as folder:
         archive = arguments.archive or build(Path(folder) / "clips.zip", arguments.clips)
@@ -69,8 +76,8 @@ def main() -> None:
             "machine": machine(),
             "archive": {"clips": len(available), "bytes a clip": archive.stat().st_size // len(available)},
             "milliseconds a clip": turns(archive, clips, Path(folder)),
-            "breakdown of one process": breakdown(archive, clips[:DISTINCT], Path(folder)),
-            "largest difference from librosa in dB": parity(archive, clips[:DISTINCT]),
+            "breakdown of one process": breakdown(archive, clips[:DISTINCT_CLIPS], Path(folder)),
+            "largest difference from librosa in dB": parity(archive, clips[:DISTINCT_CLIPS]),
             "anonymous memory in MB": {
                 f"{count} clips": memory(archive, count, Path(folder) / "memory") for count in arguments.memory
             },
@@ -82,13 +89,14 @@ def main() -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--archive", type=Path, help="a zip in the FMA's layout")
-    parser.add_argument("--clips", type=int, default=16 * TURN, help="how many to extract (default %(default)s)")
+    parser.add_argument("--archive", type=Path, help="zip archive in the FMA's layout")
+    parser.add_argument("--clips", type=int, default=16 * TURN, help="number of clips to extract (default %(default)s)")
     parser.add_argument(
-        "--memory", type=int, nargs="*", default=[300, 3000], help="numbers of clips to measure it with"
+        "--memory", type=int, nargs="*", default=[300, 3000], help="numbers of clips for which memory is measured"
     )
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)  # extract into this folder, measured from outside
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
+    # The folder into which a child process extracts while this process measures its memory:
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -96,14 +104,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def build(path: Path, count: int) -> Path:
-    """Build an archive in the FMA's layout of `count` clips, taken in turn from real music or from the demo."""
+    """Build an archive in the FMA's layout with `count` clips of real music, or else of the demo. Clips may repeat."""
     source = REAL / "cc_music" / "fma_ccmusic.zip"
     if not source.exists():
         source = receipt.open_archive(receipt.read_receipt(ROOT / receipt.RECEIPT), "audio").path
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as new:
-        for track, member in enumerate(repeated(members(old), count)):
+        clips = [member for member in members(old) if is_audio(old.read(member))]
+        for track, member in enumerate(repeated(clips, count)):
             new.writestr(f"fma/{track // 1000:03d}/{track:06d}.mp3", old.read(member))
     return path
+
+
+def is_audio(content: bytes) -> bool:
+    """Whether libsndfile can open a clip. The demo contains some clips that it cannot open."""
+    try:
+        soundfile.info(io.BytesIO(content))
+    except soundfile.LibsndfileError:
+        return False
+    return True
 
 
 def clips_of(archive: Path) -> Clips:
@@ -129,13 +147,14 @@ def extract(archive: Path, clips: Clips, processes: int, folder: Path) -> None:
 
 @contextmanager
 def empty(folder: Path) -> Iterator[Path]:
+    """Create `folder` for the block, and delete it afterwards."""
     folder.mkdir()
     yield folder
     shutil.rmtree(folder)
 
 
 def turns(archive: Path, clips: Clips, folder: Path) -> dict[str, Any]:
-    """Medians of milliseconds a clip, and of the ratios within a turn."""
+    """Median times per clip in ms, and medians of the ratios between contenders in the same turn."""
     contenders: dict[str, Callable[..., None]] = {
         "floor": references.floor,
         "recipe": functools.partial(references.recipe, settings=SETTINGS),
@@ -143,9 +162,10 @@ def turns(archive: Path, clips: Clips, folder: Path) -> dict[str, Any]:
     }
     groups = [clips[start : start + TURN] for start in range(0, len(clips), TURN)]
     times: dict[tuple[str, int], list[float]] = {(name, n): [] for n in (1, 2) for name in contenders}
-    for number, group in enumerate([groups[0], *groups]):  # the first time to warm up
+    for number, group in enumerate([groups[0], *groups]):  # turn 0 is a warm-up
         order = list(times)
-        for name, processes in order[number % len(order) :] + order[: number % len(order)]:
+        first = number % len(order)
+        for name, processes in order[first:] + order[:first]:
             with empty(folder / "turn") as work:
                 start = time.perf_counter()
                 contenders[name](archive, group, processes, work)
@@ -172,7 +192,7 @@ def median(values: np.ndarray | list[float]) -> float:
 
 
 def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
-    """Medians over the clips of the milliseconds of each step, in the order in which a worker takes them."""
+    """Median time per clip of each extraction step in ms, in the order of the extraction."""
     steps: dict[str, list[float]] = {}
 
     @contextmanager
@@ -183,7 +203,7 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
 
     frames = frame_count(SETTINGS.seconds, SETTINGS.sample_rate, SETTINGS.hop)
     for name, representation in REPRESENTATIONS.items():
-        store.create(folder / f"{name}.npy", (len(clips), frames, len(representation.frequencies())))
+        store.create_array(folder / f"{name}.npy", (len(clips), frames, len(representation.frequencies())))
     for row, clip in enumerate(clips):
         with timed("decompress, by zipfile for comparison"):
             references.opened(archive).read(clip.filename)
@@ -201,12 +221,12 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
                 power[name] = representation.power(samples)
         with timed("quantise and write"):
             for name in power:
-                store.write(folder / f"{name}.npy", row, quantised_levels(power[name], SETTINGS.floor_db)[:frames])
+                store.write_row(folder / f"{name}.npy", row, quantised_levels(power[name], SETTINGS.floor_db)[:frames])
     return {step: median(times) for step, times in steps.items()}
 
 
 def parity(archive: Path, clips: Clips) -> dict[str, float]:
-    """Before quantising, wherever librosa's level is above the floor."""
+    """Largest difference from librosa's levels in dB, before quantisation, where librosa's level is above the floor."""
     rate, floor_db = SETTINGS.sample_rate, SETTINGS.floor_db
     worst = dict.fromkeys(REPRESENTATIONS, 0.0)
     for clip in clips:
@@ -223,7 +243,7 @@ def parity(archive: Path, clips: Clips) -> dict[str, float]:
 
 
 def memory(archive: Path, count: int, folder: Path) -> int:
-    """Peak of the anonymous memory (its share, where processes share it) of the extraction and all its processes."""
+    """Peak of the anonymous memory of the extraction and its workers, in MB. Shared pages are counted once."""
     with empty(folder):
         command = [sys.executable, __file__, "--archive", str(archive), "--clips", str(count), "--child", str(folder)]
         with subprocess.Popen(command) as process:
@@ -232,12 +252,12 @@ def memory(archive: Path, count: int, folder: Path) -> int:
                 peak = max(peak, sum(map(anonymous, family(process.pid))))
                 time.sleep(0.1)
         if process.returncode:
-            sys.exit("the extraction whose memory was measured has failed")
+            sys.exit("extraction failed while its memory was measured")
     return round(peak / 1000)
 
 
 def family(pid: int) -> Iterator[int]:
-    """A process and those that it has started."""
+    """Yield the ids of a process and its descendants."""
     yield pid
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -248,7 +268,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def anonymous(pid: int) -> int:
-    """kB, without pages of mapped files; 0 for a process that has ended."""
+    """Proportional share of a process's anonymous memory in kB, without mapped files; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -264,11 +284,11 @@ def machine() -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """Each part of the report in columns."""
+    """Format the report as text, with a heading for each section."""
     lines = []
-    for title, part in report.items():
+    for title, section in report.items():
         lines.append(f"\n{title}")
-        for name, value in part.items():
+        for name, value in section.items():
             values = value.items() if isinstance(value, dict) else [("", value)]
             lines.append(f"  {name:<42}" + "  ".join(f"{key} {number}".strip() for key, number in values))
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Competitors of extraction: the least that any pipeline needs, and the common recipe."""
+"""Reference implementations for the benchmark of the extraction: a lower bound, and the usual librosa code."""
 
 import functools
 import io
@@ -20,18 +20,18 @@ Clips = Sequence[zipfile.ZipInfo]
 
 
 def floor(archive: Path, clips: Clips, processes: int, folder: Path) -> None:
-    """Decompresses and decodes, and keeps nothing."""
+    """Decompress and decode every clip, and discard the samples."""
     Parallel(n_jobs=processes, batch_size=1)(delayed(_floor)(archive, clip.filename) for clip in clips)
 
 
 def recipe(archive: Path, clips: Clips, processes: int, folder: Path, settings: Spectrograms) -> None:
-    """Unzips, then loads, transforms and saves with librosa and NumPy, a file a clip and representation."""
+    """Unzip every clip, compute its levels with librosa, and save one .npy file per clip and representation."""
     tasks = (delayed(_recipe)(archive, clip.filename, folder, settings) for clip in clips)
-    Parallel(n_jobs=processes, batch_size=1, backend="multiprocessing")(tasks)  # loky takes librosa for a memory leak
+    Parallel(n_jobs=processes, batch_size=1, backend="multiprocessing")(tasks)  # loky would suspect a memory leak
 
 
 def decode_by_ffmpeg(data: bytes, seconds: float) -> None:
-    """Decode the first `seconds` of a clip with the decoder that takes over where libsndfile stops."""
+    """Decode the first `seconds` of a clip with FFmpeg, which extraction uses only if libsndfile fails."""
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.flush()
@@ -41,10 +41,15 @@ def decode_by_ffmpeg(data: bytes, seconds: float) -> None:
 
 
 def librosa_levels(samples: np.ndarray, settings: Spectrograms, floor_db: float | None) -> dict[str, np.ndarray]:
-    """Mel and STFT levels in dB under the maximum, (bins, frames)."""
-    rate, hop, mel, stft = settings.sample_rate, settings.hop, settings.mel, settings.stft
-    power = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=mel.n_fft, hop_length=hop, n_mels=mel.bands)
-    magnitude = np.abs(librosa.stft(samples, n_fft=stft.n_fft, hop_length=hop))[1:]
+    """Mel and STFT levels by librosa, (bins, frames) in dB relative to the maximum.
+
+    Args:
+        floor_db: dB below the maximum at which levels are cut off; None for no limit.
+    """
+    rate, hop = settings.sample_rate, settings.hop
+    mel, stft = settings.representations["mel"], settings.representations["stft"]
+    power = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=mel["n_fft"], hop_length=hop, n_mels=mel["bands"])
+    magnitude = np.abs(librosa.stft(samples, n_fft=stft["n_fft"], hop_length=hop))[1:]
     return {
         "mel": librosa.power_to_db(power, ref=np.max, amin=1e-30, top_db=floor_db),
         "stft": librosa.amplitude_to_db(magnitude, ref=np.max, amin=1e-15, top_db=floor_db),
@@ -52,7 +57,8 @@ def librosa_levels(samples: np.ndarray, settings: Spectrograms, floor_db: float 
 
 
 def opened(archive: Path) -> zipfile.ZipFile:
-    return _opened(archive, os.getpid())  # forked processes would share one position in the file
+    """Open an archive once per process, since forked processes would share the position in the file."""
+    return _opened(archive, os.getpid())
 
 
 @functools.lru_cache(maxsize=1)

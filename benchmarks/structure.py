@@ -1,10 +1,11 @@
-"""How much text the project is: size and density of the code, entries in dvc.yaml, files on a track's way.
+"""Size and density of the code, entries in dvc.yaml, and files with code that processes a track.
 
     python benchmarks/structure.py [CHECKOUT …]
 
-Prints one line of JSON per checkout; of the first and the second version, they are in structure.json. Code is what
-remains of `src/` without blank lines, comments and docstrings. On a track's way are all files that the stages from
-download to evaluate import; those of `common/`, where nothing touches a track, are counted apart as well.
+The script prints a line of JSON for each checkout. structure.json contains the results for the first two versions of
+this project. Code means `src/` without blank lines, comments and docstrings. The keys `way_…` count the files that the
+stages from download to evaluate import: the way of a track. These include files in `common/`, which do not process
+tracks and are also counted separately.
 """
 
 import ast
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WAY = ("download", "split", "spectrograms", "train", "evaluate")
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-NAMED = ("networks/cnn", "front_ends/cepstral", "models/cnn")  # loaded by name, where they exist
+LOADED_BY_NAME = ("networks/cnn", "front_ends/cepstral", "models/cnn")  # without an import; a version may lack some
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def measure(checkout: Path) -> dict[str, Any]:
 
 
 def code_tokens(path: Path) -> list[tokenize.TokenInfo]:
-    """Tokens of a file without comments, layout and docstrings."""
+    """Tokens of a file, without comments, layout and docstrings."""
     text = path.read_text(encoding="utf-8")
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented) and ast.get_docstring(node)]
@@ -70,7 +71,7 @@ def code_tokens(path: Path) -> list[tokenize.TokenInfo]:
 
 
 def function_sizes(path: Path) -> Iterator[int]:
-    """Tokens of each function."""
+    """Yield the number of tokens of each function in a file."""
     tokens = code_tokens(path)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
@@ -82,15 +83,16 @@ def comprehensions(path: Path) -> int:
 
 
 def dependencies(checkout: Path) -> Iterator[str]:
-    """Entries of `deps` in dvc.yaml, as they are written there."""
+    """Yield all entries of `deps` in dvc.yaml, without filling in their templates."""
     for stage in yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"].values():
         yield from stage.get("do", stage)["deps"]
 
 
 def way_of_a_track(source: Path) -> list[Path]:
-    """The files that the stages import, the cnn's named ones included."""
+    """Files that the stages from download to evaluate import for the model cnn, directly or indirectly."""
     waiting = [source / f"{stage}.py" for stage in WAY]
-    waiting += [source / "fma_genre" / f"{name}.py" for name in NAMED if (source / "fma_genre" / f"{name}.py").exists()]
+    named = [source / "fma_genre" / f"{name}.py" for name in LOADED_BY_NAME]
+    waiting += [path for path in named if path.exists()]
     reached: list[Path] = []
     while waiting:
         path = waiting.pop()
@@ -101,14 +103,14 @@ def way_of_a_track(source: Path) -> list[Path]:
 
 
 def imported(path: Path, source: Path) -> Iterator[Path]:
-    """Files of the project that a file imports."""
+    """Yield the files of the project that a file imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
-            place = source.joinpath(*name.split("."))
-            yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())
+            module = source.joinpath(*name.split("."))
+            yield from (file for file in (module.with_suffix(".py"), module / "__init__.py") if file.is_file())
 
 
 if __name__ == "__main__":

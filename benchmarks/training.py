@@ -1,15 +1,18 @@
-"""How fast training is, compared with the least that the network needs and with an ordinary DataLoader.
+"""Benchmark of the training: segments per second, compared with an upper bound and with a PyTorch DataLoader.
 
     python benchmarks/training.py [--models cnn birnn] [--tracks 64] [--turns 5] [--output FILE.json]
 
-compute     the same batches, prepared beforehand on the device: nothing but the network's own work
-loader      a DataLoader over the stored spectrograms: workers, pinned memory, each item cropped and encoded there
-ours        what the stage `train` runs: batches are cut out, augmented and encoded on the device
+Contenders:
 
-They take turns. A turn is an epoch of `train.crops` segments a track, in as many batches as `train` takes (compute and
-loader: at most --batches). The store is made for this, of random levels. On a GPU use --tracks 19922, FMA medium's, and
-more shared memory (/dev/shm) than 2 × --workers batches take. On a CPU all run on one thread, as a run of `train` does;
-the loader's workers have the other cores.
+    compute   train on batches that were prepared beforehand: only the network itself is timed
+    loader    train on batches of a DataLoader, whose workers crop and encode each segment on the CPU
+    ours      the stage `train`: batches are cropped, augmented and encoded on the device
+
+The contenders take turns on a store of random levels. A turn of `ours` is an epoch, i.e. `train.crops_per_track`
+segments of every track. A turn of `compute` or `loader` has up to --batches batches of the same size.
+
+On a GPU, use --tracks 19922, the number of training tracks in FMA medium. /dev/shm must have room for 2 × --workers
+batches. On a CPU, training runs on one thread, as in the stage `train`, and the loader's workers use the other cores.
 """
 
 import argparse
@@ -40,8 +43,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from fma_genre import store
 from fma_genre.common import params
 from fma_genre.common.params import Model
+from fma_genre.features.build import describe
 from fma_genre.features.frames import frame_count
-from fma_genre.features.representations import describe
 from fma_genre.learning import build
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
@@ -51,8 +54,8 @@ from fma_genre.store import Store, open_store
 
 PARAMETERS = params.load(ROOT / "params.yaml")
 DEVICE = devices()[0]
-GENRES = 16  # or as many as there are tracks
-DISTINCT = 64  # tracks: the rows of the store repeat them
+GENRES = 16  # number of genres; fewer if there are fewer tracks
+DISTINCT_TRACKS = 64  # tracks with different levels; further tracks repeat these levels
 
 
 def main() -> None:
@@ -69,16 +72,20 @@ def main() -> None:
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(PARAMETERS.models))
-    parser.add_argument("--tracks", type=int, default=64, help="training tracks of the store (default %(default)s)")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=32, help="of compute and loader in a turn, at most")
-    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="of the DataLoader")
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--tracks", type=int, default=64, help="training tracks in the store (default %(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each contender (default %(default)s)")
+    parser.add_argument(
+        "--batches", type=int, default=32, help="limit of batches in a turn of compute and loader (default %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="DataLoader workers (default %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
     return parser.parse_args(arguments)
 
 
 def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Medians over the turns, after one that is not counted."""
+    """Train with each contender in turn; return medians over the turns. The first turn is an uncounted warm-up."""
     model = PARAMETERS.models[key]
     settings, (network_arguments, front_end_arguments) = model.train, build.read_arguments(model, f"models.{key}")
     synthetic = synthesise(folder, model.representation, arguments.tracks)
@@ -89,14 +96,15 @@ def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, 
     fitting = seconds_since(start)
 
     count = batches_per_epoch(settings, arguments.tracks)
-    few = min(count, arguments.batches)
-    prepared = list(itertools.islice(prepare(clips, front_end, settings), few))
+    limited = min(count, arguments.batches)
+    prepared = list(itertools.islice(prepare(clips, front_end, settings), limited))
     size = len(prepared[0][0])
-    loader = load(synthetic, clips, front_end, size, few, arguments.workers)
-    contenders: dict[str, tuple[int, int, Callable[[], Iterator[Batch]]]] = {  # batches and segments of a turn
-        "compute": (few, sum(len(targets) for _, targets in prepared), lambda: iter(prepared)),
-        "loader": (few, few * size, lambda: (copied(batch) for batch in loader)),
-        "ours": (count, arguments.tracks * settings.crops, lambda: prepare(clips, front_end, settings)),
+    loader = make_loader(synthetic, clips, front_end, size, limited, arguments.workers)
+    # Number of batches and segments in a turn, and a function that returns the batches:
+    contenders: dict[str, tuple[int, int, Callable[[], Iterator[Batch]]]] = {
+        "compute": (limited, sum(len(targets) for _, targets in prepared), lambda: iter(prepared)),
+        "loader": (limited, limited * size, lambda: (to_device(batch) for batch in loader)),
+        "ours": (count, arguments.tracks * settings.crops_per_track, lambda: prepare(clips, front_end, settings)),
     }
     network = build_network(model, network_arguments, clips)
     optimiser = torch.optim.AdamW(network.parameters(), settings.lr, fused=True)
@@ -119,26 +127,26 @@ def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, 
         "segments/s": {name: round(float(np.median(values))) for name, values in arrays.items()},
         "ours / compute": ratio(arrays["ours"] / arrays["compute"]),
         "ours / loader": ratio(arrays["ours"] / arrays["loader"]),
-        "epoch, s": round(float(np.median(arguments.tracks * settings.crops / arrays["ours"])), 2),
-        "normalisation, s": round(fitting, 2),
+        "epoch, s": round(float(np.median(arguments.tracks * settings.crops_per_track / arrays["ours"])), 2),
+        "fit of the front end, s": round(fitting, 2),
         "peak memory, GB": round(peak / 1e9, 2),
     }
 
 
 def synthesise(folder: Path, representation: str, tracks: int) -> Store:
-    """A store of random levels whose tracks are all for training."""
+    """Write and open a store of random levels. All tracks are training tracks."""
     settings = PARAMETERS.spectrograms
     genres = [f"genre {track % GENRES:02}" for track in range(tracks)]
     description = describe(representation, settings, "random", True, sorted(set(genres)))
     frames = frame_count(settings.seconds, settings.sample_rate, settings.hop)
     shape = (frames, len(description.frequencies))
-    levels = np.random.default_rng(0).integers(0, 256, (DISTINCT, *shape), dtype=np.uint8)
+    levels = np.random.default_rng(0).integers(0, 256, (DISTINCT_TRACKS, *shape), dtype=np.uint8)
 
     path = folder / representation
     path.mkdir()
-    store.create(path / store.LEVELS, (tracks, *shape))
+    store.create_array(path / store.LEVELS, (tracks, *shape))
     for row in range(tracks):
-        store.write(path / store.LEVELS, row, levels[row % DISTINCT])
+        store.write_row(path / store.LEVELS, row, levels[row % DISTINCT_TRACKS])
     store.write_description(path / store.DESCRIPTION, description)
     index = pd.DataFrame({"track_id": range(tracks), "artist_id": range(tracks), "genre": genres})
     index = index.assign(
@@ -148,8 +156,8 @@ def synthesise(folder: Path, representation: str, tracks: int) -> Store:
     return open_store(representation, folder)
 
 
-class Items(Dataset[tuple[Tensor, Tensor]]):
-    """A random segment of a track, passed through the front end: what is usually written."""
+class RandomSegments(Dataset[tuple[Tensor, Tensor]]):
+    """An ordinary PyTorch data set: each item is a random segment of a track, encoded by the front end."""
 
     def __init__(self, path: Path, clips: Clips, front_end: FrontEnd) -> None:
         self.path, self.segment, self.classes = path, clips.segment_frames, len(clips.classes)
@@ -161,29 +169,29 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, track: int) -> tuple[Tensor, Tensor]:
-        if self.levels is None:  # opened by each worker
-            self.levels = store.rows(self.path)
+        if self.levels is None:  # each worker opens the file itself
+            self.levels = store.map_array(self.path)
         start = int(torch.randint(int(self.lengths[track]) - self.segment + 1, ()))
         segment = torch.from_numpy(self.levels[track, start : start + self.segment].copy())
         inputs = self.front_end.decode(self.front_end.encode(segment))
         return inputs, one_hot(self.labels[track], self.classes).float()
 
 
-def load(
-    synthetic: Store, clips: Clips, front_end: FrontEnd, batch: int, batches: int, workers: int
+def make_loader(
+    synthetic: Store, clips: Clips, front_end: FrontEnd, batch_size: int, batches: int, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Just as many batches as a turn takes: none is prepared for the next turn while another contender runs."""
-    items = Items(synthetic.folder / store.LEVELS, clips, front_end)
-    sampler = torch.utils.data.RandomSampler(items, replacement=True, num_samples=batch * batches)
+    """Create a DataLoader with exactly the batches of a turn, so that it is idle while another contender runs."""
+    segments = RandomSegments(synthetic.folder / store.LEVELS, clips, front_end)
+    sampler = torch.utils.data.RandomSampler(segments, replacement=True, num_samples=batch_size * batches)
     pin = DEVICE.type == "cuda"
     return DataLoader(
-        items, batch, sampler=sampler, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
+        segments, batch_size, sampler=sampler, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
     )
 
 
-def copied(batch: Batch) -> Batch:
-    segments, targets = (part.to(DEVICE, non_blocking=True) for part in batch)
-    return segments, targets
+def to_device(batch: Batch) -> Batch:
+    segments, targets = batch
+    return segments.to(DEVICE, non_blocking=True), targets.to(DEVICE, non_blocking=True)
 
 
 def build_network(model: Model, arguments: Mapping[str, Any], clips: Clips) -> nn.Module:
@@ -192,13 +200,14 @@ def build_network(model: Model, arguments: Mapping[str, Any], clips: Clips) -> n
 
 
 def seconds_since(start: float) -> float:
+    """Seconds since `start`, once the GPU has finished its work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
 def peak_memory(epoch: Callable[[], object]) -> float:
-    """Bytes that PyTorch holds of a GPU in an epoch of our loop; of a CPU, those of this process so far."""
+    """Peak memory in bytes: reserved by PyTorch during an epoch on a GPU, or used by this process so far on a CPU."""
     if DEVICE.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""Stage baseline: fit a classical system on features of the tracks, and predict validation and test tracks."""
+"""Stage baseline: fit a classifier to low-level features of the tracks, and predict validation and test tracks."""
 
 import functools
 import importlib
@@ -22,6 +22,7 @@ from fma_genre.results.predictions import Predictions, SplitPredictions
 
 SPLITS = ("training", "validation", "test")
 Sample = tuple[np.ndarray, np.ndarray]  # features (tracks, features) and labels (tracks,)
+# A function that takes the training and validation samples, and returns a fitted classifier and facts for the report.
 Fit = Callable[[Sample, Sample], tuple[Any, Mapping[str, Any]]]
 
 
@@ -35,15 +36,15 @@ def main(params: Params, key: str) -> None:
         store.check_current(opened, params)
     features.check(arguments["features"], stores, where)
 
-    first = next(iter(stores.values()))
+    any_store = next(iter(stores.values()))  # all stores have the same index, data set and classes
     values = features.features(arguments["features"], stores)
     fit = functools.partial(classifier.fit, arguments["classifier"])
-    found = predict(values, first.used, first.description, fit)
+    predicted = predict(values, any_store.used, any_store.description, fit)
     names = {"features": baseline.features, "classifier": baseline.classifier}
-    found = replace(found, facts=names | dict(found.facts))
+    predicted = replace(predicted, facts=names | dict(predicted.facts))
 
-    summary = summarise(found, first.index)
-    predictions.write(Path(f"data/predictions/{key}.npz"), found)
+    summary = summarise(predicted, any_store.index)
+    predictions.write(Path(f"data/predictions/{key}.npz"), predicted)
     write_json(Path(f"metrics/{key}.json"), summary)
     print(f"{key}: accuracy {summary['accuracy']:.3f} on {summary['n_test']} test tracks, F1 {summary['f1']:.3f}")
 
@@ -53,35 +54,35 @@ def predict(values: np.ndarray, index: pd.DataFrame, description: store.Descript
 
     Args:
         values: features (tracks, features).
-        index: of the same tracks.
-        description: of a store of these tracks.
-        fit: from features and labels of training and validation tracks to a classifier and facts about it.
+        index: rows of the store's index for these tracks, in the same order.
+        description: the store's description, with the data set and the classes.
+        fit: the classifier's function `fit`.
     """
     dataset, classes = description.dataset, list(description.classes)
     labels = pd.Index(classes).get_indexer(pd.Index(index["genre"]))
     rows = {split: np.flatnonzero(index["split"] == split) for split in SPLITS}
     samples = {split: (values[rows[split]], labels[rows[split]]) for split in SPLITS}
-    machine, facts = fit(samples["training"], samples["validation"])
+    classifier, facts = fit(samples["training"], samples["validation"])
 
-    tracks = index["track_id"].to_numpy()
+    track_ids = index["track_id"].to_numpy()
     validation, test = (
-        SplitPredictions(tracks[rows[split]], machine.predict(values[rows[split]])[np.newaxis])
+        SplitPredictions(track_ids[rows[split]], classifier.predict(values[rows[split]])[np.newaxis])
         for split in ("validation", "test")
     )
     return Predictions(dataset, classes, [0], validation, test, facts)
 
 
 def load(baseline: Baseline, where: str) -> tuple[ModuleType, ModuleType]:
-    """The modules of a baseline's features and of its classifier; raises InputError if one is the other kind."""
-    features = _module(baseline.features, "features", f"{where}.features")
-    classifier = _module(baseline.classifier, "fit", f"{where}.classifier")
+    """Import a baseline's features and classifier; raise InputError if a module lacks the required function."""
+    features = _import(baseline.features, "features", f"{where}.features")
+    classifier = _import(baseline.classifier, "fit", f"{where}.classifier")
     return features, classifier
 
 
-def _module(name: str, function: str, where: str) -> ModuleType:
+def _import(name: str, function: str, where: str) -> ModuleType:
     module = importlib.import_module(f"fma_genre.baselines.{name}")
     if not hasattr(module, function):
-        raise InputError(f"{where}: expected a file of baselines with a function `{function}`, found {name}")
+        raise InputError(f"{where}: expected a module in baselines with a function `{function}`, found {name}")
     return module
 
 

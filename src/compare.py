@@ -1,4 +1,4 @@
-"""Stage compare: the systems on the same test tracks, as numbers, tables, figures and report.md."""
+"""Stage compare: compare all systems on the same test tracks; write the numbers, tables, figures and report.md."""
 
 from pathlib import Path
 

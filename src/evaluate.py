@@ -1,4 +1,4 @@
-"""Stage evaluate: a model's predictions of validation and test tracks, and its metrics."""
+"""Stage evaluate: predict validation and test tracks with every run of a model, and compute its metrics."""
 
 from pathlib import Path
 
@@ -23,27 +23,32 @@ def main(params: Params, key: str) -> None:
     folder = Path("models") / key
     settings, front_end = checkpoint.load(folder)
     if settings.key != key:
-        raise InputError(f"{folder}: expected the model {key}, found {settings.key}: `dvc repro` trains it")
+        raise InputError(f"{folder}: expected the model {key}, found {settings.key}; run `dvc repro` to train {key}")
     store = open_store(params.models[key].representation)
     check_current(store, params)
     checkpoint.check_store(folder, settings, store.description)
 
     device = devices()[0]
     clips = Clips.load(store, settings.train.segment_frames, device)
-    found = predict_all(folder, settings, build.move(front_end, device), clips, store.index["track_id"].to_numpy())
-    predictions.write(Path(f"data/predictions/{key}.npz"), found)
-    results = metrics.summarise(found, store.index)
-    files.write_json(Path(f"metrics/{key}.json"), results)
-    print(f"{key}: accuracy {results['accuracy']:.3f} on {results['n_test']} test tracks, F1 {results['f1']:.3f}")
+    track_ids = store.index["track_id"].to_numpy()
+    predicted = predict_all(folder, settings, build.move(front_end, device), clips, track_ids)
+    predictions.write(Path(f"data/predictions/{key}.npz"), predicted)
+    summary = metrics.summarise(predicted, store.index)
+    files.write_json(Path(f"metrics/{key}.json"), summary)
+    print(f"{key}: accuracy {summary['accuracy']:.3f} on {summary['n_test']} test tracks, F1 {summary['f1']:.3f}")
 
 
 def predict_all(
     folder: Path, settings: checkpoint.Settings, front_end: FrontEnd, clips: dict[str, Clips], track_ids: np.ndarray
 ) -> Predictions:
-    """Predictions of every run for the validation and test tracks.
+    """Predict the validation and test tracks with every run of a model.
 
     Args:
-        track_ids: of all tracks of the store (tracks,).
+        folder: folder of the trained model.
+        settings: the model's settings.
+        front_end: the model's front end, on the same device as the clips.
+        clips: the store's clips, by split.
+        track_ids: ids of all tracks of the store (tracks,).
     """
     seeds = settings.seeds
     runs = [checkpoint.load_run(folder, settings, seed) for seed in seeds]
@@ -60,10 +65,17 @@ def predict_all(
         "parameters": sum(weights.numel() for weights in networks[0].parameters()),
     }
     assert test.probabilities is not None
-    ensemble = np.mean(test.probabilities, axis=0)
-    frequencies, examples = np.array(settings.store.frequencies), choose_examples(clips["test"], ensemble)
-    dataset, classes = settings.store.dataset, list(settings.store.classes)
-    return Predictions(dataset, classes, seeds, validation, test, facts, frequencies, examples)
+    ensemble = np.mean(test.probabilities, axis=0)  # (tracks, classes)
+    return Predictions(
+        dataset=settings.store.dataset,
+        classes=list(settings.store.classes),
+        seeds=seeds,
+        validation=validation,
+        test=test,
+        facts=facts,
+        frequencies=np.array(settings.store.frequencies),
+        examples=choose_examples(clips["test"], ensemble),
+    )
 
 
 def predict_split(
@@ -73,16 +85,22 @@ def predict_split(
     clips: Clips,
     track_ids: np.ndarray,
 ) -> SplitPredictions:
-    """Predictions of every network for some clips; `heads` has an SVM head of each network, or none."""
-    found = [predict(network, clips, front_end) for network in networks]
-    probabilities = np.array([prediction.track_probabilities().numpy() for prediction in found])
-    features = [prediction.track_features().numpy() for prediction in found]
-    tracks, starts = (part.cpu().numpy() for part in clips.even_segments())
+    """Predict the clips of a split with every network and, if there are any, with the networks' SVM heads.
+
+    Args:
+        networks: one network per run.
+        heads: one SVM head per network, or an empty list.
+        track_ids: ids of all tracks of the store (tracks,).
+    """
+    predicted = [predict(network, clips, front_end) for network in networks]
+    probabilities = np.array([prediction.track_probabilities().numpy() for prediction in predicted])
+    features = [prediction.track_features().numpy() for prediction in predicted]
+    tracks, starts = (tensor.cpu().numpy() for tensor in clips.even_segments())
     return SplitPredictions(
         tracks=track_ids[clips.rows.cpu().numpy()],
         labels=probabilities.argmax(axis=2),
         probabilities=probabilities,
-        segment_probabilities=np.array([prediction.probabilities.numpy() for prediction in found]),
+        segment_probabilities=np.array([prediction.probabilities.numpy() for prediction in predicted]),
         segment_tracks=tracks,
         segment_starts=starts * clips.description.hop / clips.description.sample_rate,
         svm_head_labels=np.array([head.predict(x) for head, x in zip(heads, features, strict=True)]) if heads else None,
@@ -90,25 +108,30 @@ def predict_split(
 
 
 def choose_examples(clips: Clips, probabilities: np.ndarray) -> list[Example]:
-    """The surest hit, the closest call and the surest mistake, where there are any.
+    """Choose the clips for the figure of votes: the surest hit, the closest call and the surest mistake.
+
+    The surest hit is left out if all predictions are wrong, and the surest mistake if all are correct.
 
     Args:
-        probabilities: of the ensemble (tracks, classes).
+        clips: clips of the test tracks.
+        probabilities: the ensemble's probabilities (tracks, classes).
     """
-    right = probabilities.argmax(axis=1) == clips.labels.cpu().numpy()
-    sureness = probabilities.max(axis=1)
-    lead = sureness - np.sort(probabilities)[:, -2:-1].sum(axis=1)
+    is_correct = probabilities.argmax(axis=1) == clips.labels.cpu().numpy()
+    highest = probabilities.max(axis=1)
+    second = np.sort(probabilities)[:, -2:-1].sum(axis=1)  # 0 if there is only one class
+    margin = highest - second
 
     chosen = {}
-    if right.any():
-        chosen["Surest hit"] = np.where(right, sureness, 0).argmax()
-    chosen["Closest call"] = lead.argmin()
-    if not right.all():
-        chosen["Surest mistake"] = np.where(right, 0, sureness).argmax()
+    if is_correct.any():
+        chosen["Surest hit"] = np.where(is_correct, highest, 0).argmax()
+    chosen["Closest call"] = margin.argmin()
+    if not is_correct.all():
+        chosen["Surest mistake"] = np.where(is_correct, 0, highest).argmax()
     return [make_example(kind, int(track), clips) for kind, track in chosen.items()]
 
 
 def make_example(kind: str, track: int, clips: Clips) -> Example:
+    """An example for the figure of votes, with a thumbnail of the clip at position `track` in `clips`."""
     length, row = int(clips.lengths[track]), clips.rows[track].to(clips.levels.device)
     picture = predictions.thumbnail(clips.levels[row, :length].cpu().numpy())
     return Example(kind, track, picture, length * clips.description.hop / clips.description.sample_rate)

@@ -1,4 +1,4 @@
-"""Stage promote: the model that this branch ships, into models/promoted and metrics/promoted.json."""
+"""Stage promote: copy the model chosen in params.yaml to models/promoted, and its metrics to metrics/promoted.json."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ def main(params: Params) -> None:
 
 
 def copy(model: Path, folder: Path) -> None:
-    """Copy a model's files; raises InputError for anything else, such as a device, which has no end."""
+    """Copy a model's files; raise InputError unless all are regular files: reading a device may never end."""
     folder.mkdir()
     for path in sorted(model.iterdir()):
         documents.check_kind(path, path.stat().st_mode)

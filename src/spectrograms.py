@@ -1,4 +1,4 @@
-"""Stage spectrograms: spectrograms of every readable clip, and the index of all tracks."""
+"""Stage spectrograms: extract spectrograms from every readable clip; write them and an index of all tracks."""
 
 import zipfile
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from fma_genre.archives.tracks import TRACKS
 from fma_genre.common import files, stage
 from fma_genre.common.errors import printable
 from fma_genre.common.params import Params, Spectrograms
+from fma_genre.features.build import build, describe
 from fma_genre.features.extraction import array_path, extract
-from fma_genre.features.representations import REPRESENTATIONS, describe
 
-MOST_LINES = 20  # about single tracks
-MOST_NAMED = 5  # tracks in a line
+MAX_LINES = 20  # largest number of left-out tracks that are printed with the reason, one per line
+MAX_NAMED = 5  # largest number of track ids in a remark
 
 
 def main(params: Params) -> None:
@@ -33,17 +33,26 @@ def main(params: Params) -> None:
     with zips.open_zip(archive.path) as audio:
         clips = find_clips(audio, track_ids, archive.name)
 
+    for name in params.spectrograms.representations:
+        # This imports the representation's module, so that the hash in the scratch folder's name covers its code.
+        build(name, params.spectrograms)
     with stage.scratch("spectrograms", [archive.sha1, track_ids, asdict(params.spectrograms)]) as folder:
         outcomes = extract(archive.path, clips, params.spectrograms, folder)
         index = make_index(table, clips, outcomes)
         print_left_out(index)
         print_remarks(index)
-        tracks.check_trainable(store.used(index), f"{archive.name}, clips that can be read")
+        tracks.check_trainable(store.used(index), f"readable clips in {archive.name}")
         write_outputs(index, receipt, params.spectrograms, folder)
 
 
 def make_index(table: pd.DataFrame, clips: Sequence[zipfile.ZipInfo], outcomes: np.ndarray) -> pd.DataFrame:
-    """The tracks with what became of their clips, a row each (see fma_genre.store)."""
+    """The index, with a row for each track; `fma_genre.store` explains its columns.
+
+    Args:
+        table: the tracks.
+        clips: archive member of each track.
+        outcomes: outcome of the extraction for each track, from `extract`.
+    """
     track_ids = table["track_id"].tolist()
     read = {track: clip for track, clip, frames in zip(track_ids, clips, outcomes["frames"], strict=True) if frames}
     same = same_bytes(read)
@@ -60,25 +69,25 @@ def make_index(table: pd.DataFrame, clips: Sequence[zipfile.ZipInfo], outcomes: 
 
 def print_left_out(index: pd.DataFrame) -> None:
     rows = index[index["left_out"] != ""]
-    for row in rows.head(MOST_LINES).itertuples():
+    for row in rows.head(MAX_LINES).itertuples():
         print(f"track {row.track_id} left out: {printable(str(row.left_out))}")
-    if len(rows) > MOST_LINES:
-        print(f"{len(rows) - MOST_LINES} other tracks left out")
+    if len(rows) > MAX_LINES:
+        print(f"{len(rows) - MAX_LINES} other tracks left out")
 
 
 def print_remarks(index: pd.DataFrame) -> None:
-    short = store.short(index)["track_id"]
-    if len(short):
-        named = ", ".join(map(str, short.head(MOST_NAMED))) + (", ..." if len(short) > MOST_NAMED else "")
-        print(f"{len(short)} clips decoded to less than {100 * store.WHOLE:g} % of their length: tracks {named}")
+    ids = store.incomplete(index)["track_id"]
+    if len(ids):
+        named = ", ".join(map(str, ids.head(MAX_NAMED))) + (", ..." if len(ids) > MAX_NAMED else "")
+        print(f"{len(ids)} clips decoded to less than {100 * store.MIN_DECODED:g} % of their length: tracks {named}")
     same = (index["same_as"] != "").sum()
     if same:
-        print(f"{same} clips with the same bytes as another: see same_as in {store.DATA / store.INDEX}")
+        print(f"{same} clips with the same bytes as another clip: see the column same_as in {store.DATA / store.INDEX}")
 
 
 def write_outputs(index: pd.DataFrame, receipt: Receipt, params: Spectrograms, folder: Path) -> None:
-    """Write a store for each representation whose array is in `folder`, then the index, which completes them."""
-    for name in REPRESENTATIONS:
+    """Write the store of each representation from its array in `folder`, then the index."""
+    for name in params.representations:
         description = describe(name, params, receipt.dataset, receipt.synthetic, store.classes(index))
         with files.atomic(store.DATA / name) as part:
             files.link(array_path(folder, name), part / store.LEVELS)

@@ -1,4 +1,4 @@
-"""Stage split: select the subset's tracks with artist, genre and official split; write them to data/tracks.csv."""
+"""Stage split: select the subset's tracks, and write their artists, genres and official splits to data/tracks.csv."""
 
 from fma_genre.archives import tracks, zips
 from fma_genre.archives.receipt import check_current, open_archive, read_receipt
@@ -14,7 +14,7 @@ def main(params: Params) -> None:
 
     with zips.open_zip(archive.path) as metadata:
         content = zips.read_member(metadata, "tracks.csv")
-    table = tracks.read(content, f"{label}: tracks.csv")
+    table = tracks.parse_table(content, f"{label}: tracks.csv")
     selected = tracks.select(table, params.data_set.subset, label, params.data_set.expect)
     tracks.write_tracks(selected)
 
@@ -22,7 +22,7 @@ def main(params: Params) -> None:
     if normalised:
         print(normalised)
     counts = ", ".join(f"{(selected['split'] == split).sum()} {split}" for split in tracks.SPLITS)
-    print(f"{receipt.dataset}: {len(selected)} tracks of {selected['genre'].nunique()} genres: {counts}")
+    print(f"{receipt.dataset}: {len(selected)} tracks of {selected['genre'].nunique()} genres ({counts})")
 
 
 if __name__ == "__main__":

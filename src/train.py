@@ -1,4 +1,4 @@
-"""Stage train: the runs of a model, one network a seed, into models/<key>; the learning curve into plots/training."""
+"""Stage train: train a model's runs, one network per seed; write models/<key> and plots/training/<key>.csv."""
 
 import json
 from collections.abc import Iterable
@@ -27,13 +27,13 @@ from fma_genre.store import Store, check_current, open_store
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that the runs of a model share."""
+    """Settings, data and folders that all runs of a model share."""
 
     settings: checkpoint.Settings
     store: Store
     svm_head: Candidates | None
-    scratch: Path  # for unfinished work
-    folder: Path  # where the model is put together
+    scratch: Path  # scratch folder: checkpoints and learning curves of unfinished runs
+    folder: Path  # the trained model's folder, under its temporary name
 
 
 def main(params: Params, key: str) -> None:
@@ -41,10 +41,13 @@ def main(params: Params, key: str) -> None:
     network_arguments, front_end_arguments = build.read_arguments(model, f"models.{key}")
     store = open_store(model.representation)
     check_current(store, params)
+    if model.train.max_pitch_shift and not store.description.has_frequencies:
+        expected = f"0, since {model.representation} has no frequencies to shift"
+        raise InputError(f"models.{key}.max_pitch_shift: expected {expected}, found {model.train.max_pitch_shift:g}")
     settings = checkpoint.Settings(
         key, model.network, network_arguments, model.front_end, front_end_arguments, model.train, store.description
     )
-    checkpoint.check_size(settings)  # what the network refuses is an error before any work
+    checkpoint.check_size(settings)  # fail before any work if the network cannot be built for this input
 
     inputs = [asdict(settings), store.identity, devices()[0].type]
     with stage.scratch(f"train@{key}", inputs) as scratch, files.atomic(Path("models") / key) as folder:
@@ -53,29 +56,33 @@ def main(params: Params, key: str) -> None:
 
 
 def train_all(job: Job) -> None:
-    """Train all runs: one at a time on each GPU, or one a core, which helps small networks more than threads do."""
-    seeds, places = job.settings.seeds, devices()
-    count = min(len(seeds), len(places) if places[0].type == "cuda" else worker_count())
-    tasks = (delayed(train_some)(job, seeds[first::count], places[first % len(places)]) for first in range(count))
+    """Train all runs in parallel: one at a time on each GPU or, without a GPU, on each core.
+
+    On a CPU, small networks train faster in parallel processes than one by one with several threads.
+    """
+    seeds, available = job.settings.seeds, devices()
+    count = min(len(seeds), len(available) if available[0].type == "cuda" else worker_count())
+    tasks = (delayed(train_some)(job, seeds[first::count], available[first % len(available)]) for first in range(count))
     parallel = Parallel(n_jobs=count, return_as="generator")
-    for _ in run_in_workers(parallel, tasks, lambda: "the next run resumes after each run's last epoch"):
+    for _ in run_in_workers(parallel, tasks, lambda: "`dvc repro` resumes each run after its last finished epoch"):
         pass
 
 
 def train_some(job: Job, seeds: list[int], device: torch.device) -> None:
+    """Train one worker's share of the runs, one after another."""
     for seed in seeds:
         try:
             train_one(job, seed, device)
         except torch.OutOfMemoryError as error:
-            hint = "lower train.batch_size, or raise train.batches"
+            hint = "lower train.batch_size, or raise train.max_batches"
             raise InputError(f"seed {seed}: out of memory on {device}: {hint}") from error
 
 
 def train_one(job: Job, seed: int, device: torch.device) -> None:
-    """Train and save one network, and its SVM head."""
+    """Train and save the network of one seed, with its SVM head if the model has one."""
     make_deterministic(seed)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # else code that names no device would open the first GPU too
+        torch.cuda.set_device(device)  # otherwise, code without an explicit device would also use the first GPU
     settings = job.settings
     clips = Clips.load(job.store, settings.train.segment_frames, device)
     training, validation = clips["training"], clips["validation"]
@@ -83,21 +90,21 @@ def train_one(job: Job, seed: int, device: torch.device) -> None:
     network = settings.build().to(device)
 
     state = job.scratch / f"seed{seed}.pt"
-    watch = partial(record, job, seed)
+    on_epoch = partial(record, job, seed)
     position = settings.seeds.index(seed)
-    history = train(network, training, validation, front_end, settings.train, state, watch, position)
+    history = train(network, training, validation, front_end, settings.train, state, on_epoch, position)
 
-    watch(history)  # a training that had finished before has no epoch to report
+    on_epoch(history)  # `train` does not call it if the training was already complete
     head = fit_svm_head(network, training, validation, front_end, job.svm_head) if job.svm_head else None
     checkpoint.save_run(job.folder, seed, network, head)
-    if position == 0:  # the front end is the same for all runs, which may write at the same time
+    if position == 0:  # all runs have the same front end, and may end at the same time, so only one writes it
         checkpoint.save(job.folder, settings, build.move(front_end, torch.device("cpu")))
     accuracy = f"validation accuracy {history[-1].validation_accuracy:.3f} after {len(history)} epochs"
     print(f"{settings.key}, seed {seed}: {accuracy}", flush=True)
 
 
 def record(job: Job, seed: int, history: list[Epoch]) -> None:
-    """Write the learning curve so far: it can be watched while the runs go on."""
+    """Write the learning curve up to the latest epoch, for users to watch during training."""
     with FileLock(job.scratch / "curve.lock"):
         files.write_text(job.scratch / f"seed{seed}.json", json.dumps([asdict(epoch) for epoch in history]))
         runs = [json.loads(path.read_text()) for path in sorted(job.scratch.glob("seed*.json"))]
@@ -105,7 +112,7 @@ def record(job: Job, seed: int, history: list[Epoch]) -> None:
 
 
 def learning_curve(runs: Iterable[list[dict[str, float]]]) -> str:
-    """A row an epoch: the mean over the runs so far, and the standard deviation of the validation accuracy."""
+    """A CSV table with one row per epoch: means over the runs, and the standard deviation of validation accuracy."""
     epochs = pd.concat(map(pd.DataFrame, runs)).groupby("epoch")
     curve = epochs.mean()
     curve["validation_accuracy_std"] = epochs["validation_accuracy"].std().fillna(0)
@@ -115,12 +122,12 @@ def learning_curve(runs: Iterable[list[dict[str, float]]]) -> str:
 def fit_svm_head(
     network: nn.Module, training: Clips, validation: Clips, front_end: FrontEnd, candidates: Candidates
 ) -> svm_head.LinearSVM:
-    """The SVM head on the network's features of whole tracks."""
-    samples, checks = (
+    """Fit an SVM head on the network's features, averaged over each track; choose C on the validation tracks."""
+    training_sample, validation_sample = (
         (predict(network, clips, front_end).track_features().numpy(), clips.labels.cpu().numpy())
         for clips in (training, validation)
     )
-    return svm_head.fit(samples, checks, candidates)
+    return svm_head.fit(training_sample, validation_sample, candidates)
 
 
 if __name__ == "__main__":

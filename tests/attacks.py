@@ -1,4 +1,4 @@
-"""Shared by attacks on the pipeline: their number, and a nursery that runs stages, each attack in its own process."""
+"""A server process that runs the first stages on hostile archives, each time in a process of its own."""
 
 import hashlib
 import json
@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from project import ROOT
+from project import PARAMS, ROOT
 
-ALL = os.environ.get("ATTACK") == "all"  # as `make attack` sets it; else a short part
-at_length = pytest.mark.skipif(not ALL, reason="takes minutes: `make attack` runs it")
-SECONDS = 60  # a stage on a tiny archive takes less than one; one that takes this long hangs
-MEMORY = 1 << 29  # bytes more than the interpreter and its packages
+ALL = os.environ.get("ATTACK") == "all"  # set by `make attack`: many more cases of each kind
+SECONDS = 120  # limit for all stages on a tiny archive, which take about one
+MEMORY = 1 << 29  # limit in bytes, in addition to the interpreter and the packages
 STAGES = ("download", "split", "spectrograms")
 
-# Imports the stages once, and forks for each job: folder, home, memory.
+# Import the stages once; fork a process for each job. A job is a folder, an FMA_HOME and a memory limit.
 NURSERY = f"""
 import json, os, resource, runpy, signal, sys, time, traceback
 sys.path.insert(0, {str(ROOT / "src")!r})
@@ -62,19 +60,19 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Outcome:
-    code: int  # 0: done; 1: refused; 70: a traceback; below 0: the signal that ended it
+    code: int  # 0: success; 1: an error in one line; 70: a traceback; negative: the signal that ended the process
     seconds: float
     log: str
 
     def assert_sound(self, name: str) -> None:
-        """It has ended by itself, with a result or with one line that says why not."""
+        """Check that the stages ended by themselves, with a result or with an error in one line."""
         assert self.code in (0, 1), f"{name}: {self.code} after {self.seconds:.0f} s\n{self.log}"
         assert "Traceback" not in self.log, f"{name}: {self.log}"
-        assert "\x1b" not in self.log, f"{name}: moves the terminal's cursor"
+        assert "\x1b" not in self.log, f"{name}: prints a control character"
         if self.code:
             last = self.log.rstrip("\n").splitlines()[-1]
             assert last.startswith(STAGES), f"{name}: {self.log}"
-            assert len(last) < 2000, f"{name}: {last[:200]}… is no line"
+            assert len(last) < 2000, f"{name}: {last[:200]}… is too long"
 
 
 class Nursery:
@@ -84,13 +82,13 @@ class Nursery:
         assert process.stdout.readline() == "ready\n"
 
     def run(self, folder: Path, audio: bytes, metadata: bytes, memory: int = MEMORY) -> Outcome:
-        """Download, split and extract a data set of these two archives, in a checkout of its own."""
+        """Run download, split and spectrograms on these two archives, in a new checkout."""
         folder.mkdir()
         entry: dict[str, Any] = {"subset": "medium"}
         for role, content in (("audio", audio), ("metadata", metadata)):
             (folder / f"{role}.zip").write_bytes(content)
             entry[role] = {"url": f"{role}.zip", "sha1": hashlib.sha1(content).hexdigest()}
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params = yaml.safe_load(PARAMS.read_text())
         params["dataset"], params["datasets"]["tiny"] = "tiny", entry
         params["spectrograms"]["seconds"] = 5
         (folder / "params.yaml").write_text(yaml.safe_dump(params))

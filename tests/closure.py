@@ -1,6 +1,7 @@
-"""The modules that a stage imports, found in the source, and the dependencies that dvc.yaml gives it."""
+"""The modules that each stage imports, found in the source, and the dependencies in dvc.yaml."""
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from project import ROOT
+from project import PARAMS, ROOT
 
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "fma_genre"
-BY_NAME = {  # a module that loads others by name, and the keys of a system's section that name them, by package
+BY_NAME = {  # modules that load others by name: the package, and the keys of a system's section that hold the names
     PACKAGE / "learning/build.py": {"networks": ["network"], "front_ends": ["front_end"]},
     SOURCE / "baseline.py": {"baselines": ["features", "classifier"]},
 }
@@ -20,19 +21,19 @@ BY_NAME = {  # a module that loads others by name, and the keys of a system's se
 
 @dataclass(frozen=True)
 class Stage:
-    name: str  # as DVC has it: train@cnn
+    name: str  # in DVC's form, e.g. train@cnn
     script: Path
-    section: Mapping[str, Any]  # of the system in params.yaml; empty for a stage without one
+    section: Mapping[str, Any]  # parameters of the system; empty for a stage without one
     deps: list[str]
 
     def covers(self, file: Path) -> bool:
-        """Whether a dependency is this file or a folder above it."""
+        """Whether this file, or a folder that contains it, is a dependency."""
         return any(file.is_relative_to(ROOT / dependency) for dependency in self.deps)
 
 
-def stages() -> Iterator[Stage]:
-    """All stages of dvc.yaml, those of `foreach` for every system of params.yaml."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+def stages(parameters: Path = PARAMS) -> Iterator[Stage]:
+    """All stages of dvc.yaml for a file of parameters. A `foreach` gives one stage for each system."""
+    params = yaml.safe_load(parameters.read_text())
     for name, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
         script = SOURCE / f"{name}.py"
         if "foreach" not in definition:
@@ -50,7 +51,7 @@ def _interpolated(text: str, key: str, section: Mapping[str, Any]) -> str:
 
 
 def closure(stage: Stage) -> set[Path]:
-    """All of our files that a stage imports, its script and modules loaded by name included."""
+    """All files of the project that a stage runs: its script, its imports, and the modules that it loads by name."""
     reached: set[Path] = set()
     waiting = [stage.script]
     while waiting:
@@ -58,21 +59,31 @@ def closure(stage: Stage) -> set[Path]:
         if file not in reached:
             reached.add(file)
             waiting += [found for name in imports(file) for found in modules_of(name)]
+            if file == PACKAGE / "features/build.py":  # loads all representations by name
+                waiting += (PACKAGE / "features/representations").glob("[!_]*.py")
             for package, keys in BY_NAME.get(file, {}).items():
                 waiting += [PACKAGE / package / f"{stage.section[key]}.py" for key in keys]
     return reached
 
 
+def uncovered(stage: Stage) -> list[str]:
+    """Files that a stage imports but does not depend on. The package common and __init__.py files are exempt."""
+    exempt = {file for file in closure(stage) if file.parent == PACKAGE / "common" or file.name == "__init__.py"}
+    return sorted(str(file.relative_to(ROOT)) for file in closure(stage) - exempt if not stage.covers(file))
+
+
 def modules_of(name: str) -> list[Path]:
-    """The files that `import name` runs, if they are ours."""
+    """The project's files that `import name` runs."""
     path = SOURCE.joinpath(*name.split("."))
     files = [path.with_suffix(".py"), path / "__init__.py"]
     return [file for file in files if file.is_file()]
 
 
-def imports(file: Path) -> Iterator[str]:
-    """Names of all modules that a file imports, anywhere in it; `from a import b` may mean the module a.b."""
-    for node in ast.walk(ast.parse(file.read_text())):
+@functools.cache
+def imports(file: Path) -> frozenset[str]:
+    """Names of all modules that a file imports, at any level. `from a import b` counts as a and a.b."""
+    found: set[str] = set()
+    for node in executed(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -81,9 +92,20 @@ def imports(file: Path) -> Iterator[str]:
             continue
         for name in names:
             parts = name.split(".")
-            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+            found |= {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+    return frozenset(found)
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and all nodes below it, without imports under TYPE_CHECKING."""
+    yield node
+    children = ast.iter_child_nodes(node)
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        children = iter(node.orelse)
+    for child in children:
+        yield from executed(child)
 
 
 def modules() -> list[Path]:
-    """All modules of the project but those that hold only a docstring."""
+    """All modules of the project except __init__.py files."""
     return sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")

@@ -1,20 +1,26 @@
-"""A miniature of the project: its working tree in a folder of its own, with a data set that takes seconds."""
+"""Miniature projects: copies of the working tree with the parameters of tests/params.yaml."""
 
+import io
 import os
 import re
+import runpy
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-SYNTHESIS = {"seed": 1, "seconds": 6, "training": 2, "validation": 1, "test": 2}
-RESULTS = ("metrics", "plots", "dvc.lock")  # of the working tree; the miniature makes its own
+PATIENCE = 120  # s for a script in the test process
+PARAMS = Path(__file__).with_name("params.yaml")  # parameters of the tests
+RESULTS = ("metrics", "plots", "dvc.lock")  # not copied: a miniature project creates its own
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Project:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_"))}
         author = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-        single = {"FMA_WORKERS": "1", "OMP_NUM_THREADS": "1"}  # to start others takes longer than their work
+        single = {"FMA_WORKERS": "1", "OMP_NUM_THREADS": "1"}  # starting worker processes takes longer than the work
         return kept | author | single | {"PATH": path, "FMA_HOME": str(self.home)}
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -36,8 +42,29 @@ class Project:
             raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
+    def run_here(self, script: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a script of src/ in the test process, where its imports are already loaded.
+
+        The result has the same form as that of `run`. Only output from Python is captured, not from C libraries.
+        """
+        command = [script, *arguments]
+        with pytest.MonkeyPatch.context() as patched, _time_limit(script):
+            patched.chdir(self.path)
+            output, errors = _prepare_process(patched, command, self.environment)
+            try:
+                runpy.run_path(str(self.path / script), run_name="__main__")
+                code: Any = 0
+            except SystemExit as end:
+                code = end.code or 0
+        if isinstance(code, str):  # Python prints such a code
+            print(code, file=errors)
+        done = subprocess.CompletedProcess(command, 1 if isinstance(code, str) else code, _text(output), _text(errors))
+        if check and code:
+            raise AssertionError(f"{' '.join(command)}: exit code {code}\n{done.stdout}\n{done.stderr}")
+        return done
+
     def repro(self, *arguments: str) -> set[str]:
-        """The stages that `dvc repro` ran; those restored from DVC's run cache are not among them."""
+        """Run `dvc repro`; return the stages that ran, without those restored from DVC's run cache."""
         return stages_run(self.run("dvc", "repro", *arguments).stdout)
 
     def edit_params(self, change: Callable[[dict[str, Any]], object]) -> None:
@@ -47,24 +74,58 @@ class Project:
         path.write_text(dump(params))
 
     def clone(self, path: Path) -> "Project":
-        """A fresh clone: no data, no models, no cache."""
+        """Clone the project, without data, models and cache."""
         subprocess.run(["git", "clone", "--quiet", str(self.path), str(path)], check=True)
         return Project(path, self.home)
 
     def copy(self, path: Path) -> "Project":
-        """With data, models and cache."""
+        """Copy the project with data, models and cache."""
         shutil.copytree(self.path, path, symlinks=True)
         return Project(path, self.home)
 
 
+def _prepare_process(
+    patched: pytest.MonkeyPatch, command: list[str], environment: dict[str, str]
+) -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
+    """Set arguments and environment as for a new process; return its standard output and standard error."""
+    for name in os.environ.keys() - environment.keys():
+        patched.delenv(name)
+    for name, value in environment.items():
+        patched.setenv(name, value)
+    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    patched.setattr(sys, "argv", command)
+    patched.setattr(sys, "stdout", output)
+    patched.setattr(sys, "stderr", errors)
+    patched.setattr(signal, "signal", lambda *_: None)  # the handlers of the test process stay
+    return output, errors
+
+
+@contextmanager
+def _time_limit(script: str) -> Iterator[None]:
+    """Let the test fail if the block takes longer than PATIENCE."""
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"{script}: still running after {PATIENCE} s"))
+    signal.alarm(PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    """Everything that was written to the stream."""
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
-        """Write values out wherever they occur: anchors are refused in params.yaml."""
+        """Write repeated values in full: anchors are not allowed in params.yaml."""
         return True
 
 
 def dump(params: dict[str, Any]) -> str:
-    """The parameters as a params.yaml."""
+    """Format parameters as the text of a params.yaml."""
     return yaml.dump(params, Dumper=_Dumper, sort_keys=False)
 
 
@@ -73,7 +134,7 @@ def stages_run(output: str) -> set[str]:
 
 
 def create(path: Path, home: Path) -> Project:
-    """The working tree as it is now, committed, with miniature parameters and without results."""
+    """Copy the working tree without results, with the parameters of the tests, and commit it."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -83,21 +144,8 @@ def create(path: Path, home: Path) -> Project:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
     project = Project(path, home)
-    project.edit_params(shrink)
+    shutil.copy(PARAMS, path / "params.yaml")
     project.run("git", "init", "--quiet", "--initial-branch=main")
     project.run("git", "add", ".")
     project.run("git", "commit", "--quiet", "--message=miniature")
     return project
-
-
-def shrink(params: dict[str, Any]) -> None:
-    params["datasets"]["demo"]["synthesis"] = SYNTHESIS
-    params["datasets"]["other"] = params["datasets"]["demo"] | {"synthesis": SYNTHESIS | {"seed": 2}}
-    params["train"] |= {"runs": 1, "epochs": 2, "crops": 1, "batch_size": 8, "lr": 0.004, "mixup": 0, "pitch": 0}
-    params["compare"]["resamples"] = 100
-
-    cnn, birnn = params["models"]["cnn"], params["models"]["birnn"]
-    cnn |= {"channels": [32, 32, 32, 32, 32], "dense": 32, "dropout": 0.1}
-    cnn |= {"epochs": 4, "crops": 10}  # it learns something, the other does not
-    del cnn["svm_head"]
-    birnn |= {"embedding": 8, "hidden": 8, "epochs": 2}

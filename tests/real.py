@@ -1,4 +1,4 @@
-"""Real data beside the checkout, which is no part of it: tests that use it skip where it is not."""
+"""Real data in a folder outside the checkout. Tests that need it are skipped if the folder is missing."""
 
 import os
 from pathlib import Path

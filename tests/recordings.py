@@ -1,4 +1,4 @@
-"""Recordings of ten seconds, each with a note of its own, in forms that decoders disagree about."""
+"""Ten-second recordings, with a different note in each second, in formats that decoders disagree about."""
 
 import functools
 import io
@@ -25,7 +25,7 @@ def melody(first: int = 0, last: int = SECONDS, rate: int = RATE, channels: int 
 
 
 def heard(samples: np.ndarray, rate: int) -> list[int]:
-    """The note nearest to the loudest frequency in the middle of each second of (samples,)."""
+    """The note nearest to the loudest frequency in the middle of each second of the samples (samples,)."""
     notes = []
     for start in range(rate // 4, len(samples) - rate // 2 + 1, rate):
         middle = samples[start : start + rate // 2]
@@ -37,7 +37,7 @@ def heard(samples: np.ndarray, rate: int) -> list[int]:
 def encode(
     samples: np.ndarray, rate: int = RATE, kind: str = "mp3", codec: str = "libmp3lame", **options: Any
 ) -> bytes:
-    """Encode (samples, channels) with FFmpeg; `seekable=False` writes as to a pipe, which cannot be corrected later."""
+    """Encode (samples, channels) with FFmpeg. With `seekable=False`, the encoder cannot go back to correct a header."""
     file = io.BytesIO() if options.pop("seekable", True) else Pipe()
     bit_rate = options.pop("bit_rate", None)
     layout = "mono" if samples.shape[1] == 1 else "stereo"
@@ -76,14 +76,14 @@ def mp3(first: int = 0, last: int = SECONDS, rate: int = RATE, channels: int = 1
 
 
 def vbr_without_count() -> bytes:
-    """Noise in the first second makes long frames, from which a decoder estimates a short file."""
+    """An MP3 with noise in the first second. Its long frames make a decoder estimate too short a file."""
     samples = melody()
     samples[:RATE] += 0.2 * np.random.default_rng(0).normal(size=(RATE, 1)).astype(np.float32)
     return encode(samples, bit_rate=96_000, encoder={"abr": "1"}, muxer={"write_xing": "0"})
 
 
 def flipped(seed: int) -> bytes:
-    """120 bytes in a row of an MP3, inverted."""
+    """An MP3 in which 120 consecutive bytes are inverted."""
     data = np.frombuffer(mp3(), np.uint8).copy()
     start = int(np.random.default_rng(seed).integers(5000, len(data) - 5000))
     data[start : start + 120] ^= 0xFF
@@ -101,9 +101,9 @@ def vorbis(first: int = 0, last: int = SECONDS, rate: int = RATE) -> bytes:
 
 
 ID3V1 = b"TAG" + bytes(125)
-ID3V2 = b"ID3\x03\0\0" + bytes([0, 12, 26, 64]) + bytes(200_000)  # its size has 7 bits a byte
+ID3V2 = b"ID3\x03\0\0" + bytes([0, 12, 26, 64]) + bytes(200_000)  # the size is stored with 7 bits per byte
 
-# All ten seconds can be heard, but for an instant at the damage.
+# Recordings whose ten seconds are all audible, except for a moment at the damage.
 PLAYABLE: dict[str, Callable[[], bytes]] = {
     "VBR without a frame count": vbr_without_count,
     "two MP3s joined": lambda: mp3(0, 2) + mp3(2),
@@ -149,7 +149,7 @@ def playable(name: str) -> bytes:
 
 
 def audible_seconds(data: bytes) -> float:
-    """Seconds of the frames in an MPEG-1 layer III stream, found by their headers: each leads to the next."""
+    """Seconds of audio in an MPEG-1 layer III stream, summed over the frames with a valid header."""
     found = 0.0
     at = 0
     while at + 4 <= len(data):
@@ -164,7 +164,7 @@ def audible_seconds(data: bytes) -> float:
 
 
 def _frame(data: bytes, at: int) -> tuple[int, float]:
-    """Bytes and seconds of the frame whose header is here; zeros if there is none."""
+    """Length in bytes and duration in seconds of the frame at this position; zeros if there is no frame header."""
     (header,) = struct.unpack_from(">I", data, at)
     bitrate, rate = header >> 12 & 15, header >> 10 & 3
     if header >> 17 != 0x7FFD or bitrate in (0, 15) or rate == 3:

@@ -1,4 +1,4 @@
-"""Clips and stores that a test makes; checkouts with stores of noise, and the stages train and evaluate there."""
+"""Clips, stores and checkouts with random levels, and a way to run stages on them in the test process."""
 
 import os
 import signal
@@ -18,18 +18,18 @@ from torch import Tensor
 from fma_genre import store
 from fma_genre.common import params, stage
 from fma_genre.common.params import Params
-from fma_genre.features.representations import describe as describe_representation
+from fma_genre.features.build import describe as describe_representation
 from fma_genre.learning.clips import Clips
 from fma_genre.store import Description
-from project import ROOT, Project, dump
+from project import PARAMS, Project, dump
 
-GENRES = ("Folk", "Rock") * 8  # of the tracks of a checkout
+GENRES = ("Folk", "Rock") * 8  # of each track in a checkout
 SPLITS = ("training",) * 12 + ("validation",) * 2 + ("test",) * 2
-FRAMES = 160  # which are two segments
+FRAMES = 160  # two overlapping segments
 
 
 def describe(frequencies: Sequence[float] | np.ndarray, **changed: Any) -> Description:
-    """The description of a store whose bins have these frequencies in Hz."""
+    """The description of a store with bins at these frequencies in Hz."""
     values = np.asarray(frequencies, float)
     given: dict[str, Any] = {
         "dataset": "tiny",
@@ -43,6 +43,7 @@ def describe(frequencies: Sequence[float] | np.ndarray, **changed: Any) -> Descr
         "floor_db": 100.0,
         "frequencies": tuple(values.tolist()),
         "mels": tuple(librosa.hz_to_mel(values).tolist()),
+        "arguments": {},
     }
     return Description(**(given | changed))
 
@@ -55,7 +56,7 @@ def make_clips(
     labels: Sequence[int] | None = None,
     frequencies: Sequence[float] | np.ndarray | None = None,
 ) -> Clips:
-    """All rows of some levels (tracks, frames, bins): by default filled, and of a class each."""
+    """Clips with these levels (tracks, frames, bins). By default, each fills all frames and has a class of its own."""
     tracks, frames, bins = levels.shape
     labels = range(tracks) if labels is None else labels
     frequencies = np.linspace(50, 10_000, bins) if frequencies is None else frequencies
@@ -72,7 +73,7 @@ def make_clips(
 
 
 def make_index(genres: Sequence[str], splits: Sequence[str], frames: Sequence[int]) -> pd.DataFrame:
-    """An index of tracks 10, 11, …, each of its own artist; one without frames is left out."""
+    """An index of tracks 10, 11, …, each with a different artist. Tracks with 0 frames are marked as left out."""
     tracks = range(10, 10 + len(genres))
     index = pd.DataFrame({"track_id": tracks, "artist_id": tracks, "genre": genres, "split": splits, "frames": frames})
     used = index["frames"] > 0
@@ -83,7 +84,7 @@ def make_index(genres: Sequence[str], splits: Sequence[str], frames: Sequence[in
 
 
 def write_store(data: Path, levels: np.ndarray, index: pd.DataFrame, description: Description) -> None:
-    """Write a store of `levels` (tracks, frames, bins) below the folder `data`, with the index."""
+    """Write a store with `levels` (tracks, frames, bins) and the index into the folder `data`."""
     folder = data / description.representation
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / store.LEVELS, levels)
@@ -92,17 +93,18 @@ def write_store(data: Path, levels: np.ndarray, index: pd.DataFrame, description
 
 
 def create_checkout(path: Path, epochs: int = 2, seed: int = 0) -> Project:
-    """A folder with parameters of small networks and with stores of noise; its code is that of this checkout.
+    """Create a folder with parameters for two small networks and with stores of random levels.
 
     Args:
-        epochs: of birnn; cnn has two, and an SVM head.
-        seed: of the noise.
+        epochs: number of epochs of the birnn. The cnn has two, and an SVM head.
+        seed: seed of the random levels.
     """
     path.mkdir(parents=True, exist_ok=True)
-    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    values["models"]["cnn"] |= {"channels": [4, 4], "pools": [8, 8], "dense": 8, "svm_head": [0.01, 0.1]}
-    values["models"]["birnn"] |= {"embedding": 8, "hidden": 8, "epochs": epochs}
-    values["train"] |= {"runs": 2, "epochs": 2, "crops": 2, "batch_size": 8}
+    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    cnn, birnn = values["models"]["cnn"], values["models"]["birnn"]
+    cnn |= {"channels": [4, 4], "pools": [8, 8], "dense": 8, "epochs": 2, "crops_per_track": 2}
+    birnn |= {"epochs": epochs}
+    values["train"] |= {"runs": 2, "crops_per_track": 2, "mixup": 1.0, "max_pitch_shift": 3}
     (path / "params.yaml").write_text(dump(values))
     project = Project(path, path / "home")
     write_stores(project, seed)
@@ -110,7 +112,7 @@ def create_checkout(path: Path, epochs: int = 2, seed: int = 0) -> Project:
 
 
 def write_stores(project: Project, seed: int = 0) -> None:
-    """Stores of noise, as the parameters describe them."""
+    """Write stores of random levels that match the parameters."""
     parameters = params.load(project.path / "params.yaml")
     index = make_index(GENRES, SPLITS, [FRAMES] * len(GENRES))
     for name in ("mel", "stft"):
@@ -123,17 +125,17 @@ def write_stores(project: Project, seed: int = 0) -> None:
 
 
 def run_stage(project: Project, name: str, key: str, main: Callable[[Params, str], None]) -> None:
-    """Run a stage in this process, which saves the time to import everything again."""
+    """Run a stage in the test process, where its imports are already loaded."""
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(project.path)
         patched.setattr(sys, "argv", [f"src/{name}.py", key])
         patched.setattr(signal, "signal", lambda *_: None)
-        patched.setitem(os.environ, "FMA_WORKERS", "1")  # no other process: what a test replaces is what runs
+        patched.setitem(os.environ, "FMA_WORKERS", "1")  # in this process, where a test may have replaced functions
         stage.run_for_system(name, "models", main)
 
 
 def refusal(project: Project, name: str, key: str, main: Callable[[Params, str], None]) -> str:
-    """The line with which a stage ends."""
+    """The error in one line that ends a stage, without the name of the stage."""
     with pytest.raises(SystemExit) as end:
         run_stage(project, name, key, main)
     message = str(end.value.code)

@@ -1,4 +1,4 @@
-"""Systems that a test makes up: an index of tracks, predictions for them, and their comparison."""
+"""Synthetic results: an index of tracks, predictions of systems, and a comparison of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ BINS = 80
 
 
 def make_index(genres: Sequence[str] = GENRES, artists: int = 10, tracks: int = 4, seed: int = 0) -> pd.DataFrame:
-    """Tracks of `artists` artists in each split; Rock, the last genre, is the largest, and one track is left out."""
+    """An index with `artists` artists in each split. The last genre is the largest; one track is left out."""
     generator = np.random.default_rng(seed)
     rows = []
     for place, split in enumerate(("training", "validation", "test")):
@@ -35,7 +35,7 @@ def make_index(genres: Sequence[str] = GENRES, artists: int = 10, tracks: int = 
 def make_model(
     index: pd.DataFrame, share: float, *, runs: int = 2, seed: int = 0, svm_head: bool = False, **facts: Any
 ) -> Predictions:
-    """Predictions of a model that has about this share of tracks right."""
+    """Predictions of a model with about this share of correct tracks."""
     classes = sorted(index["genre"].unique())
     generator = np.random.default_rng(seed)
     validation, test = (_split(index, split, share, runs, classes, svm_head, generator) for split in SPLITS)
@@ -78,7 +78,7 @@ def _split(
 
 
 def make_baseline(index: pd.DataFrame, share: float, *, seed: int = 0, **facts: Any) -> Predictions:
-    """Predictions of a baseline that has about this share of tracks right."""
+    """Predictions of a baseline with about this share of correct tracks."""
     classes = sorted(index["genre"].unique())
     generator = np.random.default_rng(seed)
     splits = []
@@ -91,7 +91,7 @@ def make_baseline(index: pd.DataFrame, share: float, *, seed: int = 0, **facts: 
 
 
 def _tracks(index: pd.DataFrame, split: str, classes: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and labels of the used tracks of a split."""
+    """Ids and labels of the tracks of a split that are not left out."""
     chosen = index[(index["split"] == split) & (index["frames"] > 0)]
     return chosen["track_id"].to_numpy(), pd.Index(classes).get_indexer(pd.Index(chosen["genre"]))
 
@@ -110,7 +110,7 @@ def make_systems(models: Mapping[str, Predictions], baselines: Mapping[str, Pred
 def make_comparison(
     models: int = 2, baselines: int = 1, *, synthetic: bool = False, genres: Sequence[str] = GENRES
 ) -> Comparison:
-    """A comparison of up to four models, cnn, birnn, cnn_stft and birnn_mel, with svm and forest."""
+    """A comparison of the first of the models cnn, birnn, cnn_stft, birnn_mel and the baselines svm, forest."""
     index = make_index(genres)
     named = {
         "cnn": make_model(index, 0.7, seed=1, svm_head=True),

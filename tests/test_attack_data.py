@@ -1,4 +1,4 @@
-"""A data set of hostile names and of clips that break arithmetic, through the whole pipeline to its page."""
+"""The whole pipeline on genres with hostile names and on clips that break arithmetic."""
 
 import io
 import json
@@ -17,6 +17,8 @@ import soundfile
 
 from project import Project, create
 from test_bad_input import Track, give
+
+pytestmark = pytest.mark.slow
 
 RATE, SECONDS = 44100, 4
 TIME = np.arange(SECONDS * RATE) / RATE
@@ -49,12 +51,12 @@ def mp3(samples: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
-    """The project after `dvc repro`, and what that printed."""
+    """The project after `dvc repro`, and the output of that command."""
     folder = tmp_path_factory.mktemp("hostile")
     project = create(folder / "project", folder / "home")
     clips = list(map(mp3, CLIPS.values()))
     splits = ("training", "validation", "test")
-    kinds = product(splits, zip(cycle(NAMES), clips))  # each name and each clip in each split
+    kinds = product(splits, zip(cycle(NAMES), clips))  # each name and each clip occurs in each split
     give(project, [Track(2 + 7 * i, genre, split, i, clip=clip) for i, (split, (genre, clip)) in enumerate(kinds)])
     done = project.run("dvc", "repro")
     return project, done.stdout + done.stderr
@@ -69,7 +71,7 @@ def numbers(value: object) -> Iterator[float]:
 
 
 def test_bad_numbers(hostile: tuple[Project, str]) -> None:
-    """A promise of the README: clips that are silent, constant, clipped or hardly there have results like others."""
+    """Silent, constant, clipped and very quiet clips give finite results."""
     project, output = hostile
     assert not re.search(r"Traceback|Warning|\bnan\b", output), output
     metrics = {path.stem: json.loads(path.read_text()) for path in (project.path / "metrics").glob("*.json")}
@@ -89,7 +91,7 @@ def test_bad_numbers(hostile: tuple[Project, str]) -> None:
 
 
 class Elements(HTMLParser):
-    """Names of elements, and their attributes."""
+    """Names and attributes of HTML elements."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -101,10 +103,10 @@ class Elements(HTMLParser):
 
 
 def test_names_from_the_data_inject_nothing(hostile: tuple[Project, str]) -> None:
-    """A promise of the README: neither into the terminal nor into report, page or pictures, nor into a shell."""
+    """Not into the terminal, the report, the page or a shell."""
     project, output = hostile
-    page = project.run("python", "src/show.py")
-    difference = project.run("python", "src/diff.py", "HEAD", check=False)
+    page = project.run_here("src/show.py")
+    difference = project.run_here("src/diff.py", "HEAD", check=False)
     clip = project.path / "clip\x1b[2J.mp3"
     clip.write_bytes(mp3(CLIPS["tone"]))
     heard = project.run("python", "src/predict.py", clip.name)
@@ -130,7 +132,7 @@ def test_pictures_hold_no_more_than_pictures(hostile: tuple[Project, str]) -> No
 
 
 def test_a_message_does_not_move_the_cursor(hostile: tuple[Project, str]) -> None:
-    """It names what is wrong with the data in their own words, less what a terminal would obey."""
+    """Control characters in a name from the data are replaced."""
     project, _ = hostile
     copy = project.copy(project.path.parent / "copy")
     tracks = [Track(2 + i, "Rock", split, i) for i, split in enumerate(("training", "validation", "test"))]
@@ -138,5 +140,5 @@ def test_a_message_does_not_move_the_cursor(hostile: tuple[Project, str]) -> Non
     for stage in ("download", "split"):
         copy.run("python", f"src/{stage}.py")
     done = copy.run("python", "src/spectrograms.py", check=False)
-    assert "expected a training track of every genre, found none of ?]0;owned??[2J?genre" in done.stderr
+    assert "expected a training track for every genre, found none for ?]0;owned??[2J?genre" in done.stderr
     assert not MOVES_THE_CURSOR.search(done.stderr)

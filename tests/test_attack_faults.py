@@ -1,4 +1,4 @@
-"""Kills, signals and full disks, at real commands: nothing done is lost, and what comes out has the same bits."""
+"""Kills, signals, full disks and permissions: the next run resumes the work and ends with the same bytes."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import yaml
 
-from attacks import ALL, at_length
+from attacks import ALL
 from project import Project, stages_run
 from test_bad_input import archive
 
@@ -37,7 +37,7 @@ def contents(project: Project) -> dict[str, bytes]:
 
 
 def assert_clean(project: Project) -> None:
-    """No temporary file is left beside the results, and no work that is recorded."""
+    """Check that no temporary file and no finished scratch folder is left."""
     files = [*project.path.rglob("*"), *project.home.rglob("*")]
     left = [path for path in files if path.name.endswith((".part", ".tmp"))]
     assert not [path for path in left if ".dvc" not in path.parts and ".git" not in path.parts]
@@ -52,7 +52,7 @@ def start(project: Project, *command: str) -> "subprocess.Popen[str]":
 
 
 def alive(session: int) -> list[int]:
-    """Processes of a session."""
+    """Ids of the running processes of a session."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -75,17 +75,13 @@ def wait_for_end(session: int, seconds: float) -> float:
 # Kills. -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "whole_group", [pytest.param(True, id="all processes"), pytest.param(False, id="dvc alone", marks=at_length)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("whole_group", [True, False], ids=["all processes", "dvc alone"])
 def test_killed_at_any_moment(finished: Project, tmp_path: Path, whole_group: bool) -> None:
-    """A promise of the README: kill -9, again and again; then `dvc repro` ends with the same bytes.
-
-    Meanwhile no finished clip or epoch, and no finished stage, is lost.
-    """
+    """After repeated kill -9, `dvc repro` ends with the same bytes. No finished clip, epoch or stage is lost."""
     random = np.random.default_rng(whole_group)
     expected, project = contents(finished), without_results(finished, tmp_path / "0")
-    hit: list[str] = []  # the stages that ran when DVC was killed
+    hit: list[str] = []  # the running stage at each kill
     before: dict[str, int] = {}
     while len(hit) < KILLS // 2 or (ALL and not {stage.partition("@")[0] for stage in hit} >= AIMS):
         assert len(hit) < 3 * KILLS
@@ -107,7 +103,7 @@ def test_killed_at_any_moment(finished: Project, tmp_path: Path, whole_group: bo
             assert "already running" in log.read_text()
             time.sleep(1)
         if remove_torn_files(project):
-            before = {}  # DVC's run cache has what was recorded
+            before = {}  # recorded results are in DVC's run cache
         now = finished_work(project)
         lost = {name for name, amount in before.items() if now.get(name, 0) < amount and stage_of(name) not in now}
         assert not lost, f"{before} before, {now} after {hit}"
@@ -121,7 +117,7 @@ AIMS = {"download", "spectrograms", "train", "evaluate"}
 
 
 def without_results(finished: Project, path: Path) -> Project:
-    """A clone in which DVC has recorded nothing, with an FMA_HOME of its own."""
+    """A clone without dvc.lock, with its own FMA_HOME."""
     project = finished.clone(path)
     (project.path / "dvc.lock").unlink()
     return Project(project.path, path.with_name(f"home of {path.name}"))
@@ -129,14 +125,14 @@ def without_results(finished: Project, path: Path) -> Project:
 
 def repro(project: Project, log: Path) -> "tuple[subprocess.Popen[bytes], Path]":
     log.write_text("")
-    with log.open("a") as output:  # to which a stage may still write whose DVC was killed
+    with log.open("a") as output:  # a stage may still write to it after its DVC was killed
         command = ["dvc", "repro"]
         options = {"cwd": project.path, "env": project.environment, "start_new_session": True}
         return subprocess.Popen(command, stdout=output, stderr=output, **options), log  # type: ignore[call-overload]
 
 
 def begun_stages(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[str]:
-    """Each stage as soon as DVC has begun it, until DVC ends."""
+    """Yield each stage when DVC starts it, until DVC ends."""
     given = 0
     while process.poll() is None:
         begun = re.findall(r"Running stage '(\S+)'", log.read_text())
@@ -146,10 +142,10 @@ def begun_stages(process: "subprocess.Popen[bytes]", log: Path) -> Iterator[str]
 
 
 def remove_torn_files(project: Project) -> bool:
-    """Repair as README says: DVC writes two files in place, so that a kill in that instant cuts them off.
+    """Remove files of DVC that a kill cut off: DVC writes two files in place.
 
     Returns:
-        whether dvc.lock was one of them; git has none here
+        Whether dvc.lock was one of them.
     """
     lock, rwlock = project.path / "dvc.lock", project.path / ".dvc/tmp/rwlock"
     if rwlock.exists() and not is_json(rwlock.read_text()):
@@ -176,7 +172,7 @@ def has_stages(text: str) -> bool:
 
 
 def finished_work(project: Project) -> dict[str, int]:
-    """How much is finished: clips and epochs by their file under data/work, stages by name."""
+    """Amount of finished work: clips or epochs for each file under data/work, 1 for each recorded stage."""
     amounts = {}
     work = project.path / "data/work"
     for outcomes in work.glob("spectrograms/*/outcomes.npy"):
@@ -188,14 +184,14 @@ def finished_work(project: Project) -> dict[str, int]:
 
 
 def stage_of(name: str) -> str:
-    """The stage that has finished this: once it is recorded, its files under data/work may go."""
+    """The stage of an item of `finished_work`. When the stage is recorded, its scratch folder may be removed."""
     return name.partition("/")[0]
 
 
-@at_length
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["nothing", "half a word"])
 def test_a_dvc_lock_that_was_cut_off_costs_no_work(finished: Project, tmp_path: Path, last: str) -> None:
-    """A promise of the README: DVC names it; after `git checkout` its run cache has what was finished since."""
+    """DVC names the file. After `git checkout`, DVC restores the results from its run cache."""
     project = finished.copy(tmp_path / "project")
     project.edit_params(lambda params: params["models"]["birnn"].update(hidden=9))
     assert "train@birnn" in project.repro()
@@ -211,7 +207,7 @@ def test_a_dvc_lock_that_was_cut_off_costs_no_work(finished: Project, tmp_path: 
 
 
 class Slow(http.server.BaseHTTPRequestHandler):
-    """Sends CONTENT at 8 MB/s, and from where it is asked to."""
+    """Sends CONTENT at 8 MB/s, from the requested position."""
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
@@ -233,7 +229,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(project: Project, handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[Any]:
-    """A server whose one archive is the project's data set."""
+    """A server with one archive, which becomes the project's data set."""
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.sent = 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -244,8 +240,9 @@ def serving(project: Project, handler: type[http.server.BaseHTTPRequestHandler])
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_killed_while_downloading(finished: Project, tmp_path: Path) -> None:
-    """A promise of the README: kill -9; what has arrived is not fetched again."""
+    """After kill -9, received bytes are not fetched again."""
     random = np.random.default_rng(0)
     project = Project(finished.copy(tmp_path / "project").path, tmp_path / "home")
     with serving(project, Slow) as server:
@@ -257,39 +254,39 @@ def test_killed_while_downloading(finished: Project, tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
         project.run("dvc", "repro", "download")
-    assert server.sent <= len(CONTENT) + len(places) * (1 << 18), "more than what was in buffers"
+    assert server.sent <= len(CONTENT) + len(places) * (1 << 18), "more bytes than the buffers hold were sent again"
     (archive,) = (tmp_path / "home").glob("*/fma.zip")
     assert archive.read_bytes() == CONTENT
     assert not list((tmp_path / "home").glob("*/*.part*"))
 
 
 def finish(project: Project) -> None:
-    """`dvc repro`, as often as the stage of one that was killed is still running."""
+    """Run `dvc repro` until it succeeds. The stage of a killed DVC may still be running."""
     for _ in range(60):
         done = project.run("dvc", "repro", check=False)
         if done.returncode == 0:
             return
         assert "already running" in done.stdout + done.stderr, done.stdout + done.stderr
         time.sleep(1)
-    raise AssertionError("it never ends")
+    raise AssertionError("the stage never ended")
 
 
 # Signals. ---------------------------------------------------------------------------------------------------------
 
-STAGES = ("spectrograms", "train@birnn", "train@cnn", "baseline@svm", "evaluate@birnn")  # the cnn trains two runs
-DELAYS = (0.1, 0.5, 1, 3) if ALL else (0.5,)  # seconds after the stage has begun
+STAGES = ("spectrograms", "train@birnn", "train@cnn", "baseline@svm", "evaluate@birnn")
+DELAYS = (0.1, 0.5, 1, 3) if ALL else (0.1,)  # s between the start of the stage and the signal
 
 
 @pytest.mark.parametrize(
     ("stage", "sent"),
     [
-        ("spectrograms", signal.SIGINT),
-        ("train@cnn", signal.SIGTERM),
-        *(pytest.param(stage, sent, marks=at_length) for stage in STAGES for sent in (signal.SIGINT, signal.SIGTERM)),
+        pytest.param(stage, sent, marks=() if (stage, sent) == ("train@cnn", signal.SIGTERM) else pytest.mark.slow)
+        for stage in STAGES
+        for sent in (signal.SIGINT, signal.SIGTERM)
     ],
 )
 def test_stopped(finished: Project, tmp_path: Path, stage: str, sent: signal.Signals) -> None:
-    """A promise of the README: Ctrl-C and SIGTERM stop a stage and its workers, and the next run goes on."""
+    """Ctrl-C and SIGTERM stop a stage and its workers. The next run resumes."""
     project = finished.copy(tmp_path / "project")
 
     def slow_down(params: dict[str, Any]) -> None:
@@ -305,22 +302,23 @@ def test_stopped(finished: Project, tmp_path: Path, stage: str, sent: signal.Sig
         time.sleep(delay)
         if sent == signal.SIGINT:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, sent)  # as a terminal does
+                os.killpg(process.pid, sent)  # to all processes, as a terminal does
         else:
             process.send_signal(sent)
-        seconds = wait_for_end(process.pid, 10)
+        seconds = wait_for_end(process.pid, 100)
         _, errors = process.communicate()
         assert "Traceback" not in errors, errors
-        if process.returncode != 0:  # else it had been done
+        if process.returncode != 0:  # otherwise it had already finished
             times.append(seconds)
-    assert min(times) < (2 if ALL else 5), f"{stage} took {times} s to stop"  # beside other tests, longer
+    assert times, "it always finished before the signal"
+    assert min(times) < 30, f"{stage} took {times} s to stop"
     project.run("git", "checkout", "--quiet", "params.yaml", "metrics", "plots")
     finish(project)
     assert contents(project) == expected
 
 
 def begin(project: Project, stage: str) -> "subprocess.Popen[str]":
-    """A stage with two processes, as soon as it has begun: Ctrl-C while Python imports modules is a traceback."""
+    """Start a stage with two workers; return when it has locked the checkout."""
     script, _, key = stage.partition("@")
     lock = project.path / f"data/work/{stage}.lock"
     lock.unlink(missing_ok=True)
@@ -335,7 +333,7 @@ def begin(project: Project, stage: str) -> "subprocess.Popen[str]":
 
 @contextmanager
 def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A file system of that size; skips where one cannot be mounted."""
+    """Mount a file system of this size; skip the test without the right to do so."""
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
     if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
@@ -346,8 +344,8 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-def test_no_room_for_the_spectrograms(finished: Project, tmp_path: Path) -> None:
-    """A promise of the README: a disk that is too small is said ahead, with what is needed, and where."""
+def test_too_little_space_for_the_spectrograms(finished: Project, tmp_path: Path) -> None:
+    """The error comes before any extraction. It names the needed space and the folder."""
     project = finished.copy(tmp_path / "project")
     with small_disk(tmp_path / "disk", "4m") as disk:
         work = project.path / "data/work"
@@ -364,9 +362,10 @@ def test_no_room_for_the_spectrograms(finished: Project, tmp_path: Path) -> None
         assert float(says[1]) > 0.005 > float(says[2]) > 0
 
 
-@pytest.mark.parametrize("size", [pytest.param("64k", marks=at_length), "200k", pytest.param("400k", marks=at_length)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["64k", "200k", "400k"])
 def test_a_disk_that_fills_up_in_training(finished: Project, tmp_path: Path, size: str) -> None:
-    """A promise of the README: it is one line, and with room the next run goes on."""
+    """The error is one line. With enough space, the next run resumes."""
     project = finished.copy(tmp_path / "project")
     expected = contents(project)
     with small_disk(tmp_path / "disk", size) as disk:
@@ -385,14 +384,15 @@ def test_a_disk_that_fills_up_in_training(finished: Project, tmp_path: Path, siz
     }
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_extraction(finished: Project, tmp_path: Path) -> None:
-    """A promise of the README: there was room when it began, and then somebody else took it."""
+    """Another program takes the space after the stage has checked it."""
     project = finished.copy(tmp_path / "project")
     expected = contents(project)
     shutil.rmtree(project.path / "data/work")
     with small_disk(tmp_path / "disk", "64m") as disk:
         (project.path / "data/work").symlink_to(disk)
-        process = start(project, "python", "src/spectrograms.py")
+        process = start(project, "nice", "python", "src/spectrograms.py")  # must not finish before the disk is full
         while process.poll() is None and not list(disk.glob("spectrograms/*/mel.npy")):
             time.sleep(0.001)
         with (disk / "another's").open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -407,7 +407,7 @@ def test_a_disk_that_fills_up_in_extraction(finished: Project, tmp_path: Path) -
 
 
 class Unmeasured(http.server.BaseHTTPRequestHandler):
-    """Sends CONTENT without saying how long it is."""
+    """Sends CONTENT without a Content-Length."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -420,14 +420,14 @@ class Unmeasured(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_disk_that_fills_up_in_a_download(finished: Project, tmp_path: Path) -> None:
-    """A promise of the README: one line where the size was not known ahead; with room, the next run goes on."""
+    """The error is one line if the size was unknown in advance. With enough space, the next run succeeds."""
     project = finished.copy(tmp_path / "project")
     with serving(project, Unmeasured):
         with small_disk(tmp_path / "disk", "2m") as disk:
             done = Project(project.path, disk).run("python", "src/download.py", check=False)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert re.search(r"found no Content-Length, and after .* only .* free$", done.stderr.splitlines()[-1])
+        assert re.search(r"unknown length, found .* after .*$", done.stderr.splitlines()[-1])
         Project(project.path, tmp_path / "home").run("python", "src/download.py")
 
 
@@ -435,7 +435,7 @@ def test_a_disk_that_fills_up_in_a_download(finished: Project, tmp_path: Path) -
 
 
 def obeying_permissions() -> list[str]:
-    """The prefix of a command that makes permissions stop root as they stop anybody."""
+    """A command prefix under which permissions also apply to root."""
     if os.geteuid():
         return []
     if not shutil.which("setpriv"):
@@ -447,21 +447,21 @@ def obeying_permissions() -> list[str]:
     ("folder", "mode", "command"),
     [
         ("data", 0o500, ["src/split.py"]),
-        ("data/predictions", 0o000, ["src/compare.py"]),
-        ("data/mel", 0o000, ["src/baseline.py", "svm"]),
-        pytest.param("data/mel", 0o000, ["src/spectrograms.py"], marks=at_length),
-        pytest.param("data/mel", 0o000, ["src/train.py", "cnn"], marks=at_length),
-        pytest.param("data/predictions", 0o500, ["src/evaluate.py", "cnn"], marks=at_length),
-        pytest.param("models", 0o500, ["src/train.py", "cnn"], marks=at_length),
-        pytest.param("models/cnn", 0o000, ["src/evaluate.py", "cnn"], marks=at_length),
-        pytest.param("metrics", 0o500, ["src/evaluate.py", "cnn"], marks=at_length),
-        pytest.param("plots/comparison", 0o000, ["src/compare.py"], marks=at_length),
+        pytest.param("data/predictions", 0o000, ["src/compare.py"], marks=pytest.mark.slow),
+        pytest.param("data/mel", 0o000, ["src/baseline.py", "svm"], marks=pytest.mark.slow),
+        pytest.param("data/mel", 0o000, ["src/spectrograms.py"], marks=pytest.mark.slow),
+        pytest.param("data/mel", 0o000, ["src/train.py", "cnn"], marks=pytest.mark.slow),
+        pytest.param("data/predictions", 0o500, ["src/evaluate.py", "cnn"], marks=pytest.mark.slow),
+        pytest.param("models", 0o500, ["src/train.py", "cnn"], marks=pytest.mark.slow),
+        pytest.param("models/cnn", 0o000, ["src/evaluate.py", "cnn"], marks=pytest.mark.slow),
+        pytest.param("metrics", 0o500, ["src/evaluate.py", "cnn"], marks=pytest.mark.slow),
+        pytest.param("plots/comparison", 0o000, ["src/compare.py"], marks=pytest.mark.slow),
     ],
 )
 def test_a_folder_that_may_not_be_used_is_one_line(
     finished: Project, tmp_path: Path, folder: str, mode: int, command: list[str]
 ) -> None:
-    """A promise of the README: and with the permission, the next run ends as ever."""
+    """With the permission, the next run gives the same results."""
     project = finished.copy(tmp_path / "project")
     expected = contents(project)
     if folder == "data":
@@ -477,9 +477,9 @@ def test_a_folder_that_may_not_be_used_is_one_line(
     assert contents(project) == expected
 
 
-@at_length
+@pytest.mark.slow
 def test_a_clock_that_was_moved_back(finished: Project, tmp_path: Path) -> None:
-    """A promise of the README: files from the future are neither too new to be read nor too new to be replaced."""
+    """Files with a time in the future are read and replaced as usual."""
     project = finished.copy(tmp_path / "project")
     expected = contents(project)
     tomorrow = time.time() + 86400
@@ -497,8 +497,9 @@ def test_a_clock_that_was_moved_back(finished: Project, tmp_path: Path) -> None:
 # Two at once. -----------------------------------------------------------------------------------------------------
 
 
-def test_a_stage_beside_another_is_refused(finished: Project, tmp_path: Path) -> None:
-    """A promise of the README: two runs in one checkout do not disturb each other."""
+@pytest.mark.slow
+def test_a_second_run_of_a_stage_is_refused(finished: Project, tmp_path: Path) -> None:
+    """The second run of a stage in one checkout ends with an error."""
     project = finished.copy(tmp_path / "project")
     project.edit_params(lambda params: params["models"]["birnn"].update(epochs=2000))
     process = begin(project, "train@birnn")

@@ -15,7 +15,7 @@ from real import REAL, needs_real
 
 RATE = 22050
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
-# Clips of cc_music, one a piece: 44.1 kHz stereo, 48 kHz stereo and 44.1 kHz mono ones.
+# Clips of different pieces in cc_music: 44.1 kHz stereo, 48 kHz stereo, 44.1 kHz mono.
 REAL_CLIPS = (2, 8, 20, 32, 38, 71, 89, 107, 116)
 
 
@@ -26,7 +26,7 @@ def encode(samples: np.ndarray, rate: int, kind: str = "WAV", subtype: str | Non
 
 
 def signal(rate: int, channels: int, seconds: float = 1.5) -> np.ndarray:
-    """(samples, channels): a rising tone and noise, different in every channel."""
+    """A rising tone with noise, different in every channel (samples, channels)."""
     time = np.arange(int(seconds * rate)) / rate
     noise = np.random.default_rng(rate).normal(size=(len(time), channels))
     tones = np.sin(2 * np.pi * np.outer(time * (200 + 1500 * time), 1 + np.arange(channels) / 3))
@@ -50,13 +50,13 @@ def assert_loads_as_librosa_does(data: bytes, seconds: float) -> None:
 @pytest.mark.parametrize("kind", ["WAV", "MP3"])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", RATES)
-def test_samples_are_librosas(rate: int, channels: int, kind: str, seconds: float) -> None:
+def test_samples_equal_librosas(rate: int, channels: int, kind: str, seconds: float) -> None:
     assert_loads_as_librosa_does(encode(signal(rate, channels), rate, kind), seconds)
 
 
 @needs_real
 @pytest.mark.parametrize("track", REAL_CLIPS)
-def test_samples_of_real_clips_are_librosas(track: int) -> None:
+def test_samples_of_real_clips_equal_librosas(track: int) -> None:
     assert_loads_as_librosa_does(real_clip(track), 30)
 
 
@@ -79,7 +79,7 @@ def test_opposite_channels_cancel() -> None:
 
 @pytest.mark.parametrize("rate", RATES)
 def test_a_tone_keeps_its_pitch_and_level_at_any_rate(rate: int) -> None:
-    """Closed form: 1 kHz at 22,050 Hz, but for the filter's ringing at both ends."""
+    """Expected is the closed form of 1 kHz at 22,050 Hz, except where the filter rings at both ends."""
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
     samples = audio.load(encode(tone, rate, subtype="FLOAT"), RATE, 30).samples
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
@@ -103,7 +103,7 @@ def test_an_mp3_that_breaks_off_gives_what_is_there() -> None:
 
 
 def float_wav(value: float) -> bytes:
-    """Stereo, of which one sample of one channel is `value`."""
+    """A stereo WAV in which one sample of one channel is `value`."""
     samples = signal(RATE, 2)
     samples[99, 1] = value
     return encode(samples, RATE, subtype="FLOAT")
@@ -124,7 +124,7 @@ def float_wav(value: float) -> bytes:
     ],
     ids=["empty", "text", "zeros", "one mp3 frame", "half a header", "html", "no samples", "nan", "inf"],
 )
-def test_what_is_no_audio_is_refused_in_one_line_that_is_always_the_same(data: bytes, says: str | None) -> None:
+def test_a_file_without_audio_is_refused_in_one_line(data: bytes, says: str | None) -> None:
     messages = set()
     for _ in range(2):
         with pytest.raises(audio.UnreadableClipError, match=says) as error:
@@ -132,4 +132,4 @@ def test_what_is_no_audio_is_refused_in_one_line_that_is_always_the_same(data: b
         messages.add(str(error.value))
     (message,) = messages
     assert len(message.splitlines()) == 1
-    assert not re.search(r"0x[0-9a-f]+|BytesIO", message), "an address would differ from run to run"
+    assert not re.search(r"0x[0-9a-f]+|BytesIO", message), "a memory address would differ between runs"

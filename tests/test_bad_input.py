@@ -1,13 +1,11 @@
-"""Bad input, and unusual input that is right, given to the stages' own commands.
+"""Invalid input to every stage, and input that is unusual but valid.
 
-Bad input ends in one line that says what is wrong, and leaves nothing that a later run would take for complete.
+A stage ends with one line about invalid input. It leaves no output that a later run could mistake for a complete one.
 """
 
-import contextlib
 import functools
 import hashlib
 import http.server
-import importlib
 import io
 import json
 import math
@@ -16,6 +14,7 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ import yaml
 
 import promote
 from fma_genre import store
-from fma_genre.common import files, params
+from fma_genre.common import files
 from fma_genre.common.errors import InputError
 from fma_genre.fetch.demo import COLUMNS, to_csv
 from project import ROOT, Project, create
@@ -35,9 +34,9 @@ from project import ROOT, Project, create
 STAGES = {
     name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
 }
-DEFAULT_KEYS = {"baseline": "svm"}  # of the stages for a system; cnn for the others
+DEFAULT_KEYS = {"baseline": "svm"}  # the system of a stage that runs once per system; otherwise cnn
 PREPARATION = ("download", "split", "spectrograms")
-SECONDS, HOP, RATE = 5, 512, 22050  # of the spectrograms; hop and rate are those of params.yaml
+SECONDS, HOP, RATE = 5, 512, 22050  # s, samples, Hz; hop and rate as in tests/params.yaml
 
 
 # Tiny archives in FMA's layout. -------------------------------------------------------------------------------
@@ -70,7 +69,7 @@ class Track:
 
 
 GENRES, SPLITS = ("Folk", "Rock"), ("training", "validation", "test")
-# One track a genre in each split, one artist a track: the least that can be trained and evaluated.
+# The smallest valid data set: in each split one track per genre, each of a different artist.
 LEAST = [
     Track(5 + 700 * number, genre, split, artist=number, clip=tone(frequency=220 * (1 + GENRES.index(genre))))
     for number, (split, genre) in enumerate((split, genre) for split in SPLITS for genre in GENRES)
@@ -117,14 +116,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(checkout: Project, tmp_path: Path) -> Project:
-    """A checkout as committed, with an FMA_HOME that is empty."""
+    """The checkout as it was committed, with an empty FMA_HOME."""
     checkout.run("git", "checkout", "--quiet", "--", ".")
     checkout.run("git", "clean", "-xfdq", "--exclude=__pycache__")
     return Project(checkout.path, tmp_path / "home")
 
 
 def give(project: Project, tracks: Sequence[Track] = LEAST, **other: Any) -> None:
-    """Makes archives of `tracks` the data set of the project; `other` replaces an archive or a key of the entry."""
+    """Make archives of `tracks` the project's data set. `other` replaces an archive, or a key of the data set."""
     contents = {
         "audio": other.pop("audio", None) or audio(tracks),
         "metadata": other.pop("metadata", None) or metadata(tracks),
@@ -144,7 +143,7 @@ def give(project: Project, tracks: Sequence[Track] = LEAST, **other: Any) -> Non
 
 
 def put(project: Project, name: str, value: Any) -> None:
-    """Sets the parameter of this dotted name; None removes it."""
+    """Set the parameter with this dotted name; None removes it."""
 
     def change(params: dict[str, Any]) -> None:
         *groups, key = name.split(".")
@@ -158,21 +157,15 @@ def put(project: Project, name: str, value: Any) -> None:
 
 
 def command(stage: str, key: str = "") -> list[str]:
-    """The command of a stage, for the system `key` if it is one of those for a system."""
-    return STAGES[stage]["cmd"].replace("${key}", key or DEFAULT_KEYS.get(stage, "cnn")).split()
+    """A stage's script and arguments from dvc.yaml."""
+    python, *command = STAGES[stage]["cmd"].replace("${key}", key or DEFAULT_KEYS.get(stage, "cnn")).split()
+    assert python == "python"
+    return command
 
 
-def prepare(project: Project, *stages: str) -> None:
-    for stage in stages:
-        project.run(*command(stage))
-
-
-def prepare_quickly(project: Project, stages: Sequence[str]) -> None:
-    """Download and split in this process: where they are not what is tested, a second saved."""
-    with contextlib.chdir(project.path), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FMA_HOME", str(project.home))
-        for stage in stages:
-            importlib.import_module(stage).main(params.load())
+def prepare(project: Project, *stages: str) -> str:
+    """Run stages; return their output."""
+    return "".join(project.run_here(*command(stage)).stdout for stage in stages)
 
 
 def outputs(stage: str, key: str = "") -> list[str]:
@@ -182,10 +175,10 @@ def outputs(stage: str, key: str = "") -> list[str]:
 
 
 def refusal(project: Project, stage: str, key: str = "") -> str:
-    """The one line in which the stage's command ends, having left nothing."""
-    for name in outputs(stage, key):  # as DVC does before it runs a stage
+    """The line with which a stage refuses its input. Check that it leaves no output."""
+    for name in outputs(stage, key):  # DVC also deletes the outputs before it runs a stage
         files.remove(project.path / name)
-    done = project.run(*command(stage, key), check=False)
+    done = project.run_here(*command(stage, key), check=False)
     assert done.returncode not in (0, None)
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -197,8 +190,8 @@ def refusal(project: Project, stage: str, key: str = "") -> str:
 # Bad input. ---------------------------------------------------------------------------------------------------
 
 
-# A stage each, which shows that every stage checks the whole file; the first stage names what is not defined. Arguments
-# of networks, front ends and baselines are checked by the stages that use them, which here have no data yet.
+# Each case names a stage. Every stage checks the whole file, except for the arguments of networks, front ends and
+# baselines: the stages that use them check these, before they read data.
 PARAMETERS: dict[str, tuple[str, str, Any, str]] = {
     "unknown model": ("download", "model", "cn", r"model: expected one of cnn, birnn, found 'cn'; did you mean cnn\?"),
     "unknown data set": ("download", "dataset", "dmo", "dataset: expected one of demo, .*, found 'dmo'; did you mean"),
@@ -220,7 +213,9 @@ PARAMETERS: dict[str, tuple[str, str, Any, str]] = {
     "fractional": ("spectrograms", "train.epochs", 2.5, r"train\.epochs: expected a whole number .*, found 2\.5"),
     "wrong type": ("split", "train.lr", "fast", r"train\.lr: expected a number .*, found 'fast'"),
     "out of range": ("evaluate", "models.cnn.lr", 0, r"models\.cnn\.lr: expected a number from 1e-09 to 10, found 0"),
-    "far too many crops": ("spectrograms", "train.crops", 10**12, r"train\.crops: .* from 1 to 1000, found 10{12}"),
+    "far too many crops": (
+        "spectrograms", "train.crops_per_track", 10**12, r"crops_per_track: .* from 1 to 1000, found 10{12}"
+    ),
     "far too many resamples": ("compare", "compare.resamples", 10**12, r"\.resamples: .* 1 to 20000, found 10{12}"),
     "misspelt": ("compare", "train.epoch", 3, r"train: expected the keys .*, found 'epoch'; did you mean epochs\?"),
     "left out": ("promote", "compare.seed", None, r"compare\.seed: expected a whole number .*, found none"),
@@ -231,7 +226,7 @@ PARAMETERS: dict[str, tuple[str, str, Any, str]] = {
         "train", "models.cnn.chanels", [32], r"models\.cnn: expected the keys .*'chanels'; did you mean channels\?"
     ),
     "an argument left out": (
-        "train", "models.cnn.coefficients", None, r"models\.cnn\.coefficients: expected a whole number .*, found none"
+        "train", "models.cnn.cepstral_coefficients", None, r"coefficients: expected a whole number .*, found none"
     ),
     "an argument of a baseline": (
         "baseline", "baselines.svm.mfcc", 0, r"baselines\.svm\.mfcc: expected a whole number from 1 to .*, found 0"
@@ -273,7 +268,7 @@ def test_dvc_names_an_unknown_model_or_data_set(project: Project, name: str, val
 
 @dataclass(frozen=True)
 class Data:
-    """Archives of `tracks`, but for what `given` replaces, that `stage` refuses and those before it accept."""
+    """A data set that `stage` refuses and that earlier stages accept. `given` is passed to the function `give`."""
 
     stage: str
     says: str
@@ -286,20 +281,20 @@ def changed(*positions: int, **changes: Any) -> list[Track]:
 
 
 def damaged(content: bytes, near: bytes) -> bytes:
-    """With a bit wrong a little after the first `near`."""
+    """The content with one bit flipped, 100 bytes after the first `near`."""
     place = content.index(near) + len(near) + 100
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 NO_ARTIST = [column for column in COLUMNS if column != ("artist", "id")]
-FOLK, ROCK, EVERY = 0, 1, range(6)  # positions in LEAST: the training tracks, all
+FOLK, ROCK, EVERY = 0, 1, range(6)  # positions in LEAST: training tracks; all tracks
 HTML = b"<html>not found</html>"
 DATA = {
     "audio that is no zip": Data("download", r"fma_audio\.zip.* not a zip", given={"audio": HTML}),
     "metadata that is no zip": Data("download", r"fma_metadata\.zip.* not a zip", given={"metadata": HTML}),
     "audio that breaks off": Data("download", r"fma_audio\.zip.* not a zip", given={"audio": audio(LEAST)[:-99]}),
     "no tracks.csv": Data(
-        "split", r"fma_metadata\.zip: expected one tracks\.csv in it, found none", given={"metadata": audio(LEAST)}
+        "split", r"fma_metadata\.zip: expected one member tracks\.csv, found none", given={"metadata": audio(LEAST)}
     ),
     "a damaged tracks.csv": Data(
         "split", r"fma_metadata\.zip.*tracks\.csv", given={"metadata": damaged(metadata(LEAST), b"tracks.csv")}
@@ -308,21 +303,21 @@ DATA = {
         "split", r"tracks\.csv: expected .*, found: no column artist/id", given={"metadata": metadata(LEAST, NO_ARTIST)}
     ),
     "two columns of genres": Data(
-        "split", r"tracks\.csv: expected .*, found: more than one column track/genre_top",
+        "split", r"tracks\.csv: expected .*, found: repeated column track/genre_top",
         given={"metadata": metadata(LEAST, [*COLUMNS, ("track", "genre_top")])},
     ),
     "an artist in two splits": Data(
         "split", r"expected every artist in one split, found artist 4 in training and test", changed(FOLK, artist=4)
     ),
     "other tracks than published": Data(
-        "split", r"subset medium: expected training 3, found 2", given={"expect": {"training": 3}}
+        "split", r"subset medium: expected 3 training tracks, found 2", given={"expect": {"training": 3}}
     ),
     "other genres than published": Data(
-        "split", r"subset medium: expected genres 16, found 2", given={"expect": {"training": 2, "genres": 16}}
+        "split", r"subset medium: expected 16 genres, found 2", given={"expect": {"training": 2, "genres": 16}}
     ),
     "clips that are not there": Data(
         "spectrograms",
-        r"fma_audio\.zip: expected a clip of each of the 6 tracks .*, found no clip of 2, the first of track 2105",
+        r"fma_audio\.zip: expected a clip for each of the 6 tracks .*, found none for 2 of them, .* track 2105",
         given={"audio": audio([*LEAST[:3], LEAST[5]])},
     ),
     "two clips of a track": Data(
@@ -337,13 +332,13 @@ DATA = {
         "spectrograms", r"data/tracks\.csv: expected tracks in .*, found none in training", given={"subset": "small"}
     ),
     "a genre without a training track": Data(
-        "spectrograms", r"expected a training track of every genre, found none of Jazz", changed(5, genre="Jazz")
+        "spectrograms", r"expected a training track for every genre, found none for Jazz", changed(5, genre="Jazz")
     ),
     "no readable clip": Data(
-        "spectrograms", r"fma_audio\.zip.* read: .* found none in training", changed(*EVERY, clip=UNREADABLE)
+        "spectrograms", r"readable clips in fma_audio\.zip: .* found none in training", changed(*EVERY, clip=UNREADABLE)
     ),
     "no readable training clip of a genre": Data(
-        "spectrograms", r"fma_audio\.zip.* read: .* found none of Rock", changed(ROCK, clip=UNREADABLE)
+        "spectrograms", r"readable clips in fma_audio\.zip: .* found none for Rock", changed(ROCK, clip=UNREADABLE)
     ),
 }  # fmt: skip
 
@@ -352,7 +347,7 @@ DATA = {
 def test_wrong_data_is_refused_where_it_is_read(project: Project, case: str) -> None:
     data = DATA[case]
     give(project, data.tracks, **data.given)
-    prepare_quickly(project, PREPARATION[: PREPARATION.index(data.stage)])
+    prepare(project, *PREPARATION[: PREPARATION.index(data.stage)])
     assert re.search(data.says, refusal(project, data.stage))
 
 
@@ -363,7 +358,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """The url of the folder in which `give` puts archives."""
+    """The url of the folder into which `give` writes archives."""
     with http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path))
     ) as running:
@@ -373,15 +368,13 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("where", ["path", "http"])
-def test_a_wrong_sha1_leaves_nothing_and_the_right_one_works_after_it(
-    project: Project, server: str, where: str
-) -> None:
+def test_after_a_wrong_sha1_the_right_one_works(project: Project, server: str, where: str) -> None:
     give(project)
     right = hashlib.sha1((project.home.parent / "fma_audio.zip").read_bytes()).hexdigest()
     if where == "http":
         put(project, "datasets.tiny.audio.url", f"{server}/fma_audio.zip")
     put(project, "datasets.tiny.audio.sha1", "0" * 40)
-    for _ in range(2):  # what is left after the first must not satisfy the second
+    for _ in range(2):  # the second run must not use a file of the first
         assert re.search(
             rf"datasets\.tiny\.audio.*expected (sha1 )?0{{40}}, found {right}", refusal(project, "download")
         )
@@ -393,7 +386,7 @@ def test_a_wrong_sha1_leaves_nothing_and_the_right_one_works_after_it(
 
 def test_archives_that_changed_since_the_download_are_refused(project: Project) -> None:
     give(project)
-    prepare_quickly(project, ["download"])
+    prepare(project, "download")
     give(project, changed(FOLK, genre="Rock"))
     says = (
         r"data/archives\.json: expected fma_metadata\.zip with sha1 .* as in params\.yaml, found .*`dvc repro download`"
@@ -425,29 +418,29 @@ def test_an_unknown_system_as_argument_is_named(project: Project, stage: str, ke
     ],
 )
 def test_a_missing_input_is_named(project: Project, stage: str, missing: str) -> None:
-    """A stage run by hand before those that it needs."""
+    """A user may run a stage before the stages that it needs."""
     give(project)
-    assert f"expected {missing}, found none: `dvc repro`" in refusal(project, stage)
+    assert f"{missing}: not found; `dvc repro`" in refusal(project, stage)
 
 
 def test_a_missing_model_is_named(project: Project) -> None:
-    assert "models/cnn: expected a trained model, found: " in refusal(project, "evaluate")
+    assert "models/cnn: cannot load the model: " in refusal(project, "evaluate")
 
 
 def test_a_missing_archive_is_named_with_the_command_that_brings_it_back(project: Project) -> None:
     give(project)
-    prepare_quickly(project, ["download"])
+    prepare(project, "download")
     files.remove(project.home)
     says = r"fma_metadata\.zip: expected the metadata of data set tiny, found none: `dvc repro --force .* download`"
     assert re.search(says, refusal(project, "split"))
     assert not project.home.exists()
 
 
-# Input that is unusual, and right. ----------------------------------------------------------------------------
+# Unusual but valid input. -------------------------------------------------------------------------------------
 
 
 def results(project: Project) -> dict[str, bytes]:
-    """The files of split and spectrograms."""
+    """The contents of the outputs of split and spectrograms."""
     outs = [project.path / name for stage in ("split", "spectrograms") for name in outputs(stage)]
     written = [file for out in outs for file in ([out] if out.is_file() else sorted(out.iterdir()))]
     return {str(file.relative_to(project.path)): file.read_bytes() for file in written}
@@ -463,7 +456,7 @@ def index(project: Project) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def plain(checkout: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The least data set up to its spectrograms. Only read or copy it."""
+    """The smallest data set after the stage spectrograms. Only read or copy it."""
     project = fresh(checkout, tmp_path_factory.mktemp("plain"))
     give(project)
     prepare(project, *PREPARATION)
@@ -509,13 +502,12 @@ MOTLEY = [*LEAST, *ODD, *OTHERS]
 def motley(checkout: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = fresh(checkout, tmp_path_factory.mktemp("motley"))
     give(project, MOTLEY)
-    prepare_quickly(project, ["download", "split"])
-    prepare(project, "spectrograms")
+    prepare(project, *PREPARATION)
     return project
 
 
 def frames(seconds: float) -> int:
-    """Centred frames of a clip of which SECONDS are read at most."""
+    """Number of centred frames of a clip, of which at most SECONDS are read."""
     return 1 + math.ceil(min(seconds, SECONDS) * RATE) // HOP
 
 
@@ -544,16 +536,15 @@ def test_a_tone_lies_in_the_same_bin_whatever_the_rate_and_the_channels(motley: 
     assert loudest.tolist() == [round(1000 / RATE * 1024)] * len(FORMATS)
 
 
-def test_names_of_genres_are_normalised_and_that_is_said(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_of_genres_are_normalised_and_that_is_said(project: Project) -> None:
     give(project, changed(FOLK, genre=" Folk"))
-    prepare_quickly(project, ["download", "split"])
-    said, counts = capsys.readouterr().out.splitlines()[-2:]
+    said, counts = prepare(project, "download", "split").splitlines()[-2:]
     assert said == "genres normalised for 1 tracks: ' Folk' to 'Folk'"
-    assert counts.startswith("tiny: 6 tracks of 2 genres: ")
+    assert counts.startswith("tiny: 6 tracks of 2 genres (")
 
 
 def test_clips_of_the_same_bytes_are_in_the_index(plain: Project) -> None:
-    """The tone of a genre is the same in all splits."""
+    """Tracks of a genre have the same tone in all splits."""
     folk, rock = (5, 1405, 2805), (705, 2105, 3505)
     expected = {track: str(ids[1] if track == ids[0] else ids[0]) for ids in (folk, rock) for track in ids}
     assert dict(zip(index(plain)["track_id"], index(plain)["same_as"], strict=True)) == expected
@@ -562,29 +553,15 @@ def test_clips_of_the_same_bytes_are_in_the_index(plain: Project) -> None:
 def test_subset_small_leaves_medium_out(project: Project) -> None:
     tracks = [*(replace(track, subset="small") for track in LEAST), Track(9000, "Jazz", "training", 9000)]
     give(project, tracks, subset="small")
-    prepare_quickly(project, ["download", "split"])
+    prepare(project, "download", "split")
     assert pd.read_csv(project.path / "data/tracks.csv")["track_id"].tolist() == [track.track_id for track in LEAST]
 
 
-ALL_IN_ONE = """
-import sys
-sys.path.insert(0, "src")
-import baseline, compare, evaluate, train
-from fma_genre.common import params
-parameters = params.load()
-baseline.main(parameters, "svm")
-for model in ("cnn", "birnn"):
-    train.main(parameters, model)
-    evaluate.main(parameters, model)
-compare.main(parameters)
-"""
-
-
 def test_one_track_a_class_runs_to_the_report(plain: Project, tmp_path: Path) -> None:
-    """Two classes, and fewer segments than a batch. In one process, since importing torch takes longest."""
+    """There are two classes, and fewer segments than fit a batch."""
     project = plain.copy(tmp_path / "project")
-    put(project, "models.cnn.svm_head", [0.01])
-    project.run("python", "-c", ALL_IN_ONE)
+    for stage, key in [("baseline", "svm"), *product(("train", "evaluate"), ("cnn", "birnn")), ("compare", "")]:
+        project.run_here(*command(stage, key))
     common = {"accuracy", "precision", "recall", "f1", "validation_accuracy", "validation_f1", "n_test", "dataset"}
     networks = common | {"accuracy_std", "ensemble_accuracy", "segment_accuracy"}
     for system, keys in (("cnn", networks), ("birnn", networks), ("svm", common)):

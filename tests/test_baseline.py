@@ -1,4 +1,4 @@
-"""Baselines: features compared with librosa's of the audio, statistics by hand, the machine, the stage and its row."""
+"""Baselines: features compared with librosa, statistics, the SVM, the stage, and its row in the report."""
 
 import importlib
 import io
@@ -25,36 +25,37 @@ from fma_genre.baselines import low_level, rbf_svm
 from fma_genre.baselines.low_level import frame_features, statistics
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params, load
+from fma_genre.features.build import describe
 from fma_genre.features.levels import quantised_levels
-from fma_genre.features.mel import Mel
-from fma_genre.features.representations import describe
-from fma_genre.features.stft import Stft
+from fma_genre.features.representations import mel, stft
 from fma_genre.results import predictions
 from fma_genre.store import dequantise
-from project import ROOT, Project
+from project import PARAMS, Project
 from real import REAL, needs_real
 from stores import make_index, write_store
 
 RATE, HOP, FLOOR = 22050, 512, 100.0  # Hz, samples, dB
-MEL, STFT = Mel(RATE, HOP, FLOOR, 2048, 128), Stft(RATE, HOP, FLOOR, 1024)
+COMMON: dict[str, Any] = {"sample_rate": RATE, "hop": HOP, "floor_db": FLOOR}
+MEL = mel.Representation(mel.Arguments(n_fft=2048, bands=128), **COMMON)
+STFT = stft.Representation(stft.Arguments(n_fft=1024), **COMMON)
 
 
 # Features of frames. ----------------------------------------------------------------------------------------------
 
 
 def features_of(samples: np.ndarray) -> np.ndarray:
-    """Features (features, frames) of mel and STFT levels that were stored in 8 bits."""
-    mel, stft = (dequantise(quantised_levels(kind.power(samples), FLOOR), FLOOR) for kind in (MEL, STFT))
-    return frame_features(mel, stft, STFT.frequencies(), sample_rate=RATE, mfccs=20)
+    """Features (features, frames) of mel and STFT levels quantised to 8 bits."""
+    bands, bins = (dequantise(quantised_levels(kind.power(samples), FLOOR), FLOOR) for kind in (MEL, STFT))
+    return frame_features(bands, bins, STFT.frequencies(), sample_rate=RATE, mfccs=20)
 
 
 def of_librosa(samples: np.ndarray) -> np.ndarray:
-    """Features (features, frames) of the same levels by librosa alone, without 8 bits."""
+    """Features (features, frames) of the same levels, computed by librosa without quantisation."""
     power = librosa.feature.melspectrogram(y=samples, sr=RATE, hop_length=HOP)
     mfcc = librosa.feature.mfcc(S=librosa.power_to_db(power, ref=np.max, top_db=FLOOR, amin=1e-20))
     amplitude = np.abs(librosa.stft(samples, n_fft=1024, hop_length=HOP))
     amplitude = np.maximum(amplitude, amplitude.max() * 10 ** (-FLOOR / 20))
-    amplitude[0] = amplitude[1]  # the 0 Hz bin is not stored: here it is no peak or valley of its own
+    amplitude[0] = amplitude[1]  # the 0 Hz bin, which is not stored, gets no peak or valley
     contrast = librosa.feature.spectral_contrast(S=amplitude, sr=RATE)
     amplitude[0] = 0
     centroid = librosa.feature.spectral_centroid(S=amplitude, sr=RATE)
@@ -62,7 +63,7 @@ def of_librosa(samples: np.ndarray) -> np.ndarray:
 
 
 def assert_features_are_librosas(samples: np.ndarray) -> None:
-    """Assert equality within the effect of half a step of 8 bits, 0.2 dB."""
+    """Check equality within the effect of half a quantisation step, 0.2 dB."""
     found, expected = features_of(samples), of_librosa(samples)
     assert found.shape == expected.shape == (20 + 7 + 1, 1 + len(samples) // HOP)
     np.testing.assert_allclose(found[:20], expected[:20], atol=0.6)  # MFCC, dB
@@ -96,10 +97,10 @@ def test_the_centroid_of_a_tone_is_its_frequency_and_its_octave_has_the_contrast
 @pytest.mark.parametrize("n_fft", [16, 17, 100, 1023, 4096])
 @pytest.mark.parametrize("rate", [4000, 8000, 12800, 44100, 192000])
 @pytest.mark.filterwarnings("error")
-def test_any_rate_and_size_has_features(rate: int, n_fft: int) -> None:
-    """librosa refuses octaves of contrast that lie above the Nyquist frequency, and fails on those without a bin."""
+def test_any_sample_rate_and_number_of_bands_has_features(rate: int, n_fft: int) -> None:
+    """librosa alone fails on octaves above the Nyquist frequency and on octaves without a bin."""
     levels = -100 * np.random.default_rng(0).random((3, n_fft // 2), np.float32)
-    frequencies = Stft(rate, HOP, FLOOR, n_fft).frequencies()
+    frequencies = librosa.fft_frequencies(sr=rate, n_fft=n_fft)[1:]
     found = frame_features(levels, levels, frequencies, sample_rate=rate, mfccs=5)
     assert np.isfinite(found).all()
     assert 5 + 2 + 1 < len(found) <= 5 + 7 + 1
@@ -109,7 +110,7 @@ def test_any_rate_and_size_has_features(rate: int, n_fft: int) -> None:
 # Statistics over time. --------------------------------------------------------------------------------------------
 
 
-def test_statistics_are_those_by_hand() -> None:
+def test_statistics_equal_those_computed_by_hand() -> None:
     found = statistics(np.array([[1, 2, 3, 10], [-1, 0, 0, 1]], np.float32)).reshape(7, 2)
     second, third, fourth = ((9 + 4 + 1 + 6**2) / 4, (-27 - 8 - 1 + 6**3) / 4, (81 + 16 + 1 + 6**4) / 4)
     first = [4, math.sqrt(second), third / second**1.5, fourth / second**2 - 3, 2.5, 1, 10]
@@ -118,7 +119,7 @@ def test_statistics_are_those_by_hand() -> None:
 
 
 @pytest.mark.parametrize("frames", [2, 3, 1291])
-def test_statistics_are_scipys(frames: int) -> None:
+def test_statistics_equal_scipys(frames: int) -> None:
     series = np.random.default_rng(frames).gamma(2, size=(28, frames)) * 1000 - 500
     moments = [
         series.mean(axis=1),
@@ -136,13 +137,13 @@ def test_silence_has_features() -> None:
     series = frame_features(levels[0], levels[1], STFT.frequencies(), sample_rate=RATE, mfccs=20)
     found = statistics(series).reshape(7, 28)
     assert np.isfinite(found).all()
-    assert not found[1:4].any(), "nothing varies"
+    assert not found[1:4].any(), "constant series"
 
 
 @pytest.mark.parametrize("frames", [1, 50])
 @pytest.mark.filterwarnings("error")
 def test_a_constant_has_neither_skewness_nor_kurtosis(frames: int) -> None:
-    """A silent clip has such a series, and so has one of a single frame."""
+    """A silent clip and a clip of a single frame have constant series."""
     expected = np.repeat([0.1, 0, 0, 0, 0.1, 0.1, 0.1], 3)
     np.testing.assert_allclose(statistics(np.full((3, frames), 0.1)), expected, atol=1e-15)
 
@@ -155,12 +156,12 @@ SPLITS = ["training"] * 4 + ["validation"] * 4 + ["test"] * 4
 
 @pytest.fixture
 def params() -> Params:
-    return load(ROOT / "params.yaml")
+    return load(PARAMS)
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> Path:
-    """Random levels of twelve tracks, of which one is left out, in the folder where this process stands."""
+    """Stores with random levels of twelve tracks, one of them left out, in the current folder."""
     monkeypatch.chdir(tmp_path)
     index = make_index(GENRES, SPLITS, [9, 4, 1, 9, 2, 9, 0, 9, 9, 9, 9, 9])
     generator = np.random.default_rng(0)
@@ -177,7 +178,7 @@ def opened() -> dict[str, store.Store]:
 
 def test_a_track_has_the_statistics_of_the_frames_that_its_clip_fills(data: Path) -> None:
     found = low_level.features(low_level.Arguments(mfcc=20), opened())
-    assert found.shape == (11, 196), "a row a used track"
+    assert found.shape == (11, 196), "one row for each used track"
     levels = np.load(data / "mel/levels.npy")
     for place, row, frames in ((1, 1, 4), (6, 7, 9)):
         mel = (levels[row, :frames] / 255 - 1) * 100
@@ -198,15 +199,15 @@ def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("data")
 def test_there_are_at_most_as_many_coefficients_as_bands() -> None:
     low_level.check(low_level.Arguments(mfcc=128), opened(), "baselines.svm")
-    with pytest.raises(InputError, match=r"^baselines\.svm\.mfcc: expected at most 128, .*, found 129$"):
+    with pytest.raises(InputError, match=r"^baselines\.svm\.mfcc: expected at most 128 \(.*\), found 129$"):
         low_level.check(low_level.Arguments(mfcc=129), opened(), "baselines.svm")
 
 
-# The machine. -----------------------------------------------------------------------------------------------------
+# The SVM. ---------------------------------------------------------------------------------------------------------
 
 
 def samples(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features (tracks, features) of very different size, and labels (tracks,) that overlap."""
+    """Features (tracks, features) of very different scales, and labels (tracks,) of overlapping classes."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, 120)
     centres = np.random.default_rng(99).normal(size=(4, 6))
@@ -219,14 +220,14 @@ def test_c_is_the_smallest_of_the_best_on_validation(seed: int) -> None:
     candidates = (30, 0.001, 3, 1, 0.3)
     machine, facts = rbf_svm.fit(rbf_svm.Arguments(c=candidates), (features, labels), validation)
     c = facts["c"]
-    scaler = StandardScaler().fit(features)  # of training tracks only
+    scaler = StandardScaler().fit(features)  # fitted on training tracks only
     alone = {c: SVC(C=c, kernel="rbf", gamma=1 / 6).fit(scaler.transform(features), labels) for c in candidates}
     right = {c: (alone[c].predict(scaler.transform(validation[0])) == validation[1]).sum() for c in candidates}
     assert c == min(c for c in candidates if right[c] == max(right.values()))
     np.testing.assert_array_equal(machine.predict(others), alone[c].predict(scaler.transform(others)))
 
 
-def test_of_equals_the_smallest_is_taken() -> None:
+def test_the_smallest_of_equal_candidates_is_chosen() -> None:
     labels = np.repeat([0, 1], 10)
     apart = 100.0 * labels[:, None] + np.arange(20)[:, None] % 10
     _, facts = rbf_svm.fit(rbf_svm.Arguments(c=(10, 1, 3)), (apart, labels), (apart, labels))
@@ -241,7 +242,7 @@ def run(params: Params) -> None:
 
 
 @pytest.mark.usefixtures("data")
-def test_it_predicts_validation_and_test_tracks_in_the_order_of_the_index(params: Params) -> None:
+def test_the_stage_predicts_tracks_in_the_order_of_the_index(params: Params) -> None:
     run(params)
     found = predictions.read(Path("data/predictions/svm.npz"))
     assert (found.classes, found.seeds) == (["Folk", "Rock"], [0])
@@ -253,7 +254,7 @@ def test_it_predicts_validation_and_test_tracks_in_the_order_of_the_index(params
 
 
 @pytest.mark.usefixtures("data")
-def test_it_predicts_what_its_parts_predict(params: Params) -> None:
+def test_the_stage_predicts_what_features_and_classifier_predict(params: Params) -> None:
     run(params)
     values = low_level.features(low_level.Arguments(mfcc=20), opened())
     labels = np.array([0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1])  # without track 16
@@ -266,7 +267,7 @@ def test_it_predicts_what_its_parts_predict(params: Params) -> None:
 
 
 def change(**arguments: Any) -> Callable[[Params], Params]:
-    """Give the baseline these arguments, or leave one out that is None."""
+    """A change of the baseline's arguments; None removes one."""
 
     def changed(params: Params) -> Params:
         svm = params.baselines["svm"]
@@ -286,7 +287,7 @@ def choose(**names: Any) -> Callable[[Params], Params]:
         (change(mfcc=None), r"baselines\.svm\.mfcc: expected a whole number from 1 to 4096, found none"),
         (change(c=None), r"baselines\.svm\.c: expected a list"),
         (change(mfcc=0), r"baselines\.svm\.mfcc: expected a whole number from 1 to 4096, found 0"),
-        (change(mfcc=200), r"baselines\.svm\.mfcc: expected at most 128, the bands of mel, found 200"),
+        (change(mfcc=200), r"baselines\.svm\.mfcc: expected at most 128 \(the number of mel bands\), found 200"),
         (change(c=[1, -3]), r"baselines\.svm\.c\[1\]: expected a number from .*, found -3"),
         (change(c=[]), r"baselines\.svm\.c: expected a list"),
         (change(mfccs=20), r"baselines\.svm: expected the keys .*, found 'mfccs'; did you mean mfcc\?"),
@@ -300,7 +301,7 @@ def test_wrong_arguments_are_refused_in_a_line_before_any_work(
     params: Params, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Params], Params], message: str
 ) -> None:
     def work(*_: object) -> None:
-        raise AssertionError("work has begun")
+        raise AssertionError("the features were computed")
 
     monkeypatch.setattr(low_level, "features", work)
     with pytest.raises(InputError, match=message) as found:
@@ -347,7 +348,7 @@ def test_metrics_are_those_of_the_predictions_by_the_names_that_models_have(fini
     assert compared["c"] in load(finished.path / "params.yaml").baselines["svm"].arguments["c"]
 
 
-def test_report_and_figure_have_its_row(finished: Project) -> None:
+def test_report_and_figure_have_a_row_for_the_baseline(finished: Project) -> None:
     found, report = read_json(finished, "svm"), (finished.path / "report.md").read_text()
     (row,) = (line for line in report.splitlines() if line.startswith("| svm "))
     assert row.split("|")[2].strip() == f"{100 * found['accuracy']:.1f}"
@@ -356,7 +357,7 @@ def test_report_and_figure_have_its_row(finished: Project) -> None:
 
 @pytest.fixture
 def compared(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy in which this process stands."""
+    """A copy of the project, as the current folder."""
     project = finished.copy(tmp_path / "project")
     monkeypatch.chdir(project.path)
     return project
@@ -365,14 +366,14 @@ def compared(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def edit_predictions(system: str, edit: Callable[[predictions.SplitPredictions], predictions.SplitPredictions]) -> None:
     path = Path(f"data/predictions/{system}.npz")
     found = predictions.read(path)
-    path.unlink()  # it may be a read-only link into DVC's cache
+    path.unlink()  # it could be a read-only link into DVC's cache
     predictions.write(path, replace(found, test=edit(found.test)))
 
 
 @pytest.mark.usefixtures("compared")
 def test_compare_refuses_a_baseline_of_other_tracks() -> None:
     edit_predictions("svm", lambda test: replace(test, tracks=test.tracks[:-1], labels=test.labels[:, :-1]))
-    with pytest.raises(InputError, match=r"svm\.npz: expected the \d+ test tracks of .*, found \d+ others"):
+    with pytest.raises(InputError, match=r"svm\.npz: expected the \d+ test tracks of .*, found \d+ tracks with"):
         importlib.import_module("compare").main(load())
 
 
@@ -383,7 +384,7 @@ def test_each_model_is_compared_with_the_baseline(compared: Project) -> None:
     for system, shift in (("cnn", 1), ("birnn", 0), ("svm", 0)):
 
         def name(test: predictions.SplitPredictions, shift: int = shift) -> predictions.SplitPredictions:
-            """All tracks right, or all wrong."""
+            """Predictions that are all correct, or all wrong."""
             actual = pd.Index(classes).get_indexer(pd.Index(genres[test.tracks]))
             labels = np.tile((actual + shift) % len(classes), (len(test.labels), 1))
             probabilities = None if test.probabilities is None else np.eye(len(classes), dtype=np.float32)[labels]
@@ -392,7 +393,7 @@ def test_each_model_is_compared_with_the_baseline(compared: Project) -> None:
         edit_predictions(system, name)
     importlib.import_module("compare").main(load())
     report = (compared.path / "report.md").read_text()
-    assert "- svm is better than cnn by 100.0 points of accuracy: cnn − svm -100.0 [-100.0, -100.0]" in report
+    assert "- svm is better than cnn by 100.0 points of accuracy (cnn − svm: -100.0 [-100.0, -100.0] points;" in report
     assert "- svm and birnn are equally accurate, and the data cannot tell them apart" in report
     found = read_json(compared, "comparison")["svm"]
     assert (found["accuracy"], found["f1"]) == (1, 1)

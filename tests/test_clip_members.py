@@ -1,4 +1,4 @@
-"""Clips in an archive: one member a track, whatever else lies there; and those that are the same bytes."""
+"""Clips in an archive: finding one member for each track, and clips with identical bytes."""
 
 import io
 import stat
@@ -21,7 +21,7 @@ LINK, FOLDER, FILE = stat.S_IFLNK | 0o777, stat.S_IFDIR | 0o755, stat.S_IFREG | 
 
 
 def archive(*members: str | tuple[str, bytes], mode: int = 0) -> zipfile.ZipFile:
-    """Members by name, perhaps with their content; `mode` is that of the last one's file."""
+    """An archive with these members, by name and optional content. `mode` is the file mode of the last one."""
     file = io.BytesIO()
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(file, "w") as written:
         for number, member in enumerate(members, 1):
@@ -95,15 +95,15 @@ def test_ambiguous_clips_of_tracks_outside_the_split_do_not_matter() -> None:
         f"{CLIP}/", f"{CLIP}/cover.jpg", "fma_large/000/٢.mp3", "fma_large/000/-2.mp3", "fma_large/000/2.0.mp3",
     ],
 )  # fmt: skip
-def test_a_member_of_another_name_is_no_clip(name: str) -> None:
+def test_a_member_with_another_name_is_not_a_clip(name: str) -> None:
     assert found(archive(CLIP, name)) == found(archive(name, CLIP)) == [CLIP]
-    assert "found no clip of 1, the first of track 2" in refusal(archive(name))
+    assert "found none for 1 of them, the first being track 2" in refusal(archive(name))
 
 
 @pytest.mark.parametrize("mode", [LINK, FOLDER, stat.S_IFIFO | 0o644])
-def test_what_is_no_regular_file_is_no_clip(mode: int) -> None:
+def test_a_special_file_is_not_a_clip(mode: int) -> None:
     assert found(archive(CLIP, "old/000002.mp3", mode=mode)) == [CLIP]
-    assert "found no clip of 1, the first of track 2" in refusal(archive(CLIP, mode=mode))
+    assert "found none for 1 of them, the first being track 2" in refusal(archive(CLIP, mode=mode))
     assert found(archive(CLIP, mode=FILE)) == [CLIP]
 
 
@@ -128,11 +128,11 @@ def test_clips_of_the_same_bytes_name_the_lowest_other_track() -> None:
     assert same({}) == {}
 
 
-# The index, and what the stage says of it. ------------------------------------------------------------------------
+# The index and the printed lines. ---------------------------------------------------------------------------------
 
 
 def outcomes(frames: Sequence[int], decoded: Sequence[float]) -> np.ndarray:
-    """Outcomes as the extraction returns them; a clip without frames could not be read."""
+    """Outcomes in the form that the extraction returns. A clip with 0 frames was unreadable."""
     kinds = [("frames", "<i4"), ("cut", "?"), ("decoder", "S16"), ("decoded", "<f8"), ("length", "<f8")]
     rows = np.zeros(len(frames), [*kinds, ("unreadable", "S128")])
     rows["frames"], rows["decoded"], rows["length"] = frames, decoded, 29.99955
@@ -158,8 +158,8 @@ def test_the_index_says_how_much_was_decoded_and_what_is_the_same() -> None:
     assert index["same_as"].tolist() == ["7", "", "5"]
 
 
-def test_a_clip_that_cannot_be_read_is_the_same_as_none() -> None:
-    """Its checksum stands in the directory, but was never checked."""
+def test_an_unreadable_clip_is_identical_to_no_other() -> None:
+    """The checksum in the directory of the archive was not verified for such a clip."""
     index = make_index([b"a", b"a", b"a"], [0, 9, 9], [0, 30, 30])
     assert index["same_as"].tolist() == ["", "7", "6"]
     assert index["decoder"].tolist() == ["", "ffmpeg", "ffmpeg"]
@@ -186,5 +186,5 @@ def test_short_and_identical_clips_are_a_line_each(capsys: pytest.CaptureFixture
     spectrograms.print_remarks(index.assign(decoded=[30.0, 20.0, 10.0], length=30.0, same_as=["6", "", "5"]))
     assert capsys.readouterr().out.splitlines() == [
         "2 clips decoded to less than 90 % of their length: tracks 6, 7",
-        "2 clips with the same bytes as another: see same_as in data/index.csv",
+        "2 clips with the same bytes as another clip: see the column same_as in data/index.csv",
     ]

@@ -1,4 +1,4 @@
-"""Segments: where they are cut, and how clips shorter than one are filled; statistics over what clips fill."""
+"""Clips in memory: crops, segments, short clips, and statistics over the filled frames."""
 
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fma_genre.learning import clips as clips_module
 from fma_genre.learning.clips import Clips
-from fma_genre.store import LEVELS, create, open_store, write
+from fma_genre.store import LEVELS, create_array, open_store, write_row
 from stores import describe, make_clips, make_index, write_store
 
 SEGMENT = 128
@@ -19,7 +19,7 @@ FREQUENCIES = [100.0, 200.0, 400.0]
 
 
 def random_levels(lengths: list[int], bins: int = 3, frames: int = 0, seed: int = 0) -> Tensor:
-    """(tracks, frames, bins) of random levels; as in a real store, 0 after the `lengths` that clips fill."""
+    """Random levels (tracks, frames, bins), with zeros after the length of each clip, as in a store."""
     generator = np.random.default_rng(seed)
     shape = (len(lengths), max(frames, *lengths, 1), bins)
     levels = generator.integers(0, 256, shape, dtype=np.uint8)
@@ -29,7 +29,7 @@ def random_levels(lengths: list[int], bins: int = 3, frames: int = 0, seed: int 
 
 
 def clips(lengths: list[int], levels: Tensor | None = None) -> Clips:
-    """All rows of a store."""
+    """Clips of all rows of a store."""
     return make_clips(random_levels(lengths) if levels is None else levels, SEGMENT, lengths=lengths)
 
 
@@ -60,7 +60,7 @@ def test_a_subset_keeps_rows_lengths_and_labels() -> None:
 
 
 def test_a_store_is_loaded_by_split_with_the_genres_of_all(tmp_path: Path) -> None:
-    """The second track's clip could not be read, and its genre has no other; a genre may be called None."""
+    """The second track has no readable clip and is the only one of its genre. A genre may be called None."""
     genres, splits = ["Rock", "Pop", "None", "Folk", "Rock"], ["training", "test", "test", "training", "validation"]
     levels = random_levels([9, 0, 5, 7, 9])
     description = describe(FREQUENCIES, classes=("Folk", "None", "Rock"))
@@ -83,14 +83,14 @@ def test_a_store_is_loaded_by_split_with_the_genres_of_all(tmp_path: Path) -> No
 def test_a_store_that_does_not_fit_is_read_from_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The device "meta" holds no data: whatever is cut out can only have come from the file."""
+    """The device "meta" holds no data, so the levels can only come from the file."""
     levels = random_levels([300, 300])
     index = make_index(["Folk", "Rock"], ["training", "test"], [300, 300])
     write_store(tmp_path, levels.numpy(), index, describe(FREQUENCIES))
     monkeypatch.setattr(clips_module, "fits", lambda size, device: False)
-    for _ in range(2):  # as for two runs in a process
+    for _ in range(2):  # as in a process with two runs
         training = Clips.load(open_store("stft", tmp_path), SEGMENT, torch.device("meta"))["training"]
-    line = f"{tmp_path}/stft: 0.0 GB do not fit on meta, so segments are read from the file\n"
+    line = f"{tmp_path}/stft: 0.0 GB of spectrograms do not fit on meta; segments are read from the file\n"
     assert capsys.readouterr().out == line
     assert torch.equal(training.levels, levels)
     on_cpu = replace(clips([300]), levels=training.levels)
@@ -103,14 +103,14 @@ def test_a_store_larger_than_the_memory_can_be_read(tmp_path: Path) -> None:
     index = make_index(["Folk", "Rock"] * (tracks // 2), ["training"] * (tracks - 1) + ["test"], lengths)
     write_store(tmp_path, np.zeros((0, 0, 0), np.uint8), index, describe(np.linspace(1, 11025, bins)))
     levels = tmp_path / "stft" / LEVELS
-    create(levels, (tracks, frames, bins))  # 1 TiB, next to none of which is on the disk
-    write(levels, tracks - 1, np.full((2, bins), 7, dtype=np.uint8))
+    create_array(levels, (tracks, frames, bins))  # 1 TiB, of which the disk stores almost nothing
+    write_row(levels, tracks - 1, np.full((2, bins), 7, dtype=np.uint8))
     test = Clips.load(open_store("stft", tmp_path), SEGMENT, torch.device("cpu"))["test"]
     assert test.crop(torch.tensor([0]), torch.tensor([0])).sum(dtype=torch.int64) == 2 * bins * 7
 
 
 @pytest.mark.parametrize("length", [1, 100, 128, 129, 140])
-def test_random_starts_are_uniform_over_all_that_fit(length: int) -> None:
+def test_random_starts_are_uniform(length: int) -> None:
     count = 20_000
     torch.manual_seed(1)
     starts = clips([500, length]).random_starts(torch.ones(count, dtype=torch.int64))
@@ -165,10 +165,10 @@ def test_even_segments_never_leave_their_clip_and_skip_nothing_of_it() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 64])
-def test_statistics_are_those_of_the_frames_that_clips_fill(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_are_those_of_the_filled_frames(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips_module, "CHUNK", chunk)
     lengths = [1, 40, 300, 7, 128]
-    levels = random_levels([*lengths, 299], frames=310)  # the last row of the store belongs to another split
+    levels = random_levels([*lengths, 299], frames=310)  # the last row is in another split
     chosen = make_clips(levels, SEGMENT, lengths=[*lengths, 299]).subset(torch.arange(5))
     frames = np.concatenate([levels[row, :length].numpy() for row, length in enumerate(lengths)]).astype(np.float64)
     found = chosen.statistics()
@@ -178,8 +178,8 @@ def test_statistics_are_those_of_the_frames_that_clips_fill(chunk: int, monkeypa
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 64])
-def test_filled_frames_are_all_that_clips_fill_in_order(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filled_frames_come_in_order(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips_module, "CHUNK", chunk)
     levels = random_levels([5, 9, 2])
-    parts = [part[filled] for part, filled in clips([5, 9, 2], levels).filled_frames()]
+    parts = [part[filled] for part, filled in clips([5, 9, 2], levels).all_frames()]
     assert torch.equal(torch.cat(parts), torch.cat([levels[0, :5], levels[1, :9], levels[2, :2]]))

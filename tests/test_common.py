@@ -1,4 +1,4 @@
-"""The package `common`: nothing in it can change a result, which is why dvc.yaml does not list it."""
+"""The package `common`. It must not change a result, because no stage in dvc.yaml depends on it."""
 
 import ast
 import contextlib
@@ -15,22 +15,22 @@ import pytest
 import yaml
 
 from fma_genre.common import caches, files, workers
-from fma_genre.common.errors import InputError, in_one_line, printable
+from fma_genre.common.errors import InputError, errors_in_one_line, printable
 from project import ROOT
 
 COMMON = ROOT / "src/fma_genre/common"
 
-PACKAGES = {"yaml", "filelock", "joblib", "tqdm"}  # none of them computes with numbers
+PACKAGES = {"yaml", "filelock", "joblib", "tqdm"}  # packages that do not compute with numbers
 NUMERIC_STANDARD = {
     "array", "cmath", "ctypes", "datetime", "decimal", "fractions", "math", "numbers", "operator", "random", "secrets",
     "statistics", "struct", "time",
 }  # fmt: skip
-BY_NAME = {"importlib", "runpy", "subprocess", "multiprocessing"}  # could load or run anything
+BY_NAME = {"importlib", "runpy", "subprocess", "multiprocessing"}  # they can load or run other code
 ALLOWED_IMPORTS = (sys.stdlib_module_names | PACKAGES) - NUMERIC_STANDARD - BY_NAME
 COMPUTING = {
     "abs", "astype", "divmod", "eval", "exec", "max", "mean", "min", "pow", "round", "std", "sum", "__import__"
 }  # fmt: skip
-# All arithmetic in the package: paths, texts, lines, exit codes. Read an expression twice before it is added here.
+# All arithmetic in the package: on paths, texts, lines and exit codes. Add only what cannot change a result.
 HARMLESS = {
     "Path(os.environ.get('DVC_ROOT', '.')) / Path(path).expanduser()",
     "PACKAGE / package",
@@ -46,7 +46,7 @@ HARMLESS = {
 
 
 def violations(source: str) -> Iterator[str]:
-    """Everything in a module of `common` that could change a result."""
+    """Imports, calls and arithmetic in a module's source that could change a result."""
     for node in ast.walk(ast.parse(source)):
         for name in imported(node):
             if name.split(".")[0] not in ALLOWED_IMPORTS and not f"{name}.".startswith("fma_genre.common."):
@@ -67,7 +67,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def computes(node: ast.AST) -> bool:
-    """Whether it is arithmetic with anything but constants; `|` joins types and groups."""
+    """Whether the node is arithmetic that is not between constants. `|` is exempt, as it joins types and groups."""
     if isinstance(node, ast.AugAssign):
         return True
     if isinstance(node, ast.BinOp):
@@ -139,8 +139,8 @@ def test_relative_paths_start_at_the_checkout_also_in_a_temporary_run(monkeypatc
     assert files.resolve("~/b.zip") == Path("/home/ada/b.zip")
 
 
-def test_a_home_of_nobody_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^~nobody-of-this-name/a: expected ~ to be a user's home directory, found: "):
+def test_the_home_of_an_unknown_user_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^~nobody-of-this-name/a: cannot expand ~: "):
         files.resolve("~nobody-of-this-name/a")
 
 
@@ -209,7 +209,7 @@ def test_a_file_among_the_user_s_own_leaves_all_others(tmp_path: Path) -> None:
         assert (tmp_path / "out.svg").read_bytes() == content
     assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "out.svg"])
     assert all(path.read_text() == "mine" for path in others)
-    assert (tmp_path / "out.svg").stat().st_mode == others[0].stat().st_mode, "others may read it as any file"
+    assert (tmp_path / "out.svg").stat().st_mode == others[0].stat().st_mode, "the same permissions as other files"
 
 
 def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_the_number_of_workers_comes_from_the_environment(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("setting", ["0", "-1", "1.5", "two", " 2", "01", "10000", "٣", "9" * 5000])
-def test_a_number_of_workers_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+def test_an_invalid_number_of_workers_is_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     monkeypatch.setenv("FMA_WORKERS", setting)
     with pytest.raises(InputError, match=r"^FMA_WORKERS: expected a number of .* from 1 to 9999, found '") as error:
         workers.worker_count()
@@ -270,18 +270,18 @@ def test_an_error_is_one_line_that_controls_no_terminal() -> None:
     assert printable("é … ·") == "é … ·"
 
 
-def test_an_output_that_takes_no_more_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_standard_output_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        with pytest.raises(SystemExit) as end, in_one_line("show"):
+        with pytest.raises(SystemExit) as end, errors_in_one_line("show"):
             print("a result")
-    assert end.value.code == "show: standard output: expected all of it to be taken, found: No space left on device"
+    assert end.value.code == "show: standard output: cannot write all output: No space left on device"
 
 
-def test_characters_that_the_terminal_lacks_are_printed_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_cannot_show_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     monkeypatch.setattr(sys, "stdout", terminal)
-    with in_one_line("predict"):
+    with errors_in_one_line("predict"):
         print("é ロ \udcff")
     assert terminal.buffer.getvalue() == b"\xe9 \\u30ed \\udcff\n"
 
@@ -291,7 +291,7 @@ def test_characters_that_the_terminal_lacks_are_printed_as_escapes(monkeypatch: 
 def test_caches_have_a_place_without_a_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str, packages: str
 ) -> None:
-    """/dev/null stands for what is read only: nobody can make a folder below it, not even root."""
+    """/dev/null serves as a read-only folder: even root cannot create files below it."""
     places = {"writable": str(tmp_path), "read only": "/dev/null", "nobody's": "~nobody-of-this-name"}
     monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path), "XDG_CACHE_HOME": places[home]})
     monkeypatch.setattr(sysconfig, "get_path", lambda name: places[packages])
@@ -305,4 +305,4 @@ def test_caches_have_a_place_without_a_home(
         assert folder.stat().st_mode & 0o777 == 0o700
     before = dict(os.environ)
     caches.provide()
-    assert os.environ == before, "a worker uses that of its parent"
+    assert os.environ == before, "a worker uses its parent's folders"

@@ -1,4 +1,4 @@
-"""Comparison: exact tests and intervals against closed forms and a naive bootstrap; numbers, tables and report."""
+"""Comparison of systems: tests, intervals, tables and report, checked against closed forms and a plain bootstrap."""
 
 import itertools
 import json
@@ -31,11 +31,11 @@ from fma_genre.results.predictions import Predictions
 from fma_genre.results.report import headline, report, verdict
 from fma_genre.results.systems import System
 from fma_genre.results.tables import genre_table, numbers, predictions_table, write_tables
-from project import ROOT
+from project import PARAMS
 from synthetic import DATASET, make_baseline, make_comparison, make_curve, make_index, make_model
 
 RESAMPLES = 4000
-NAIVE = 300  # resamples, in plain Python
+NAIVE = 300  # resamples of the bootstrap in plain Python
 
 
 def resampling(artists: Any, classes: int = 4, resamples: int = RESAMPLES, confidence: float = 0.95) -> Resampling:
@@ -43,7 +43,7 @@ def resampling(artists: Any, classes: int = 4, resamples: int = RESAMPLES, confi
 
 
 def sample(seed: int = 0, tracks: int = 150, artists: int = 30, classes: int = 4) -> tuple[np.ndarray, ...]:
-    """Artists, actual labels and two classifiers' labels; an artist has one genre, and is easy or hard."""
+    """Random artists, actual labels and the labels of two classifiers. All tracks of an artist have one genre."""
     generator = np.random.default_rng(seed)
     artist = generator.integers(0, artists, tracks)
     actual = generator.integers(0, classes, artists)[artist]
@@ -56,7 +56,7 @@ def sample(seed: int = 0, tracks: int = 150, artists: int = 30, classes: int = 4
 
 
 def compare(actual: np.ndarray, first: np.ndarray, second: np.ndarray, sampling: Resampling) -> Pair:
-    """Two systems' labels (tracks,), compared."""
+    """Compare the labels (tracks,) of two systems."""
     results = []
     for key, labels in (("first", first), ("second", second)):
         scores = sampling.scores(actual, labels)
@@ -70,7 +70,7 @@ def compare(actual: np.ndarray, first: np.ndarray, second: np.ndarray, sampling:
 
 
 def exact_p(b: int, c: int) -> float:
-    """Two-sided: of b + c fair coins, the share of outcomes no likelier than b heads."""
+    """Two-sided p-value: the probability of outcomes of b + c fair coins that are not more likely than b heads."""
     n = b + c
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(b, c) + 1)) / 2**n)
 
@@ -103,7 +103,7 @@ def test_interval_holds_the_sample_and_the_percentiles_of_the_resamples(confiden
     assert found == pytest.approx((7, (1 - confidence) / 2, (1 + confidence) / 2))
 
 
-def test_first_score_is_the_samples_own() -> None:
+def test_the_first_score_is_that_of_the_sample() -> None:
     artists, actual, first, _ = sample()
     found = resampling(artists).scores(actual, first)
     expected = metrics.scores(metrics.confusion(actual, first, 4))
@@ -132,7 +132,7 @@ def test_same_seed_same_resamples() -> None:
 
 
 def naive_bootstrap(artists: np.ndarray, actual: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Differences (resamples, 2) of accuracy and macro F1, from the drawn artists' tracks laid end to end."""
+    """Differences in accuracy and macro F1 (resamples, 2), computed on the concatenated tracks of the drawn artists."""
 
     def both(actual: np.ndarray, labels: np.ndarray) -> np.ndarray:
         f1 = f1_score(actual, labels, labels=range(4), average="macro", zero_division=0)
@@ -153,7 +153,7 @@ def test_bootstrap_agrees_with_a_naive_one() -> None:
     found = compare(actual, first, second, resampling(artists)).differences
     naive = naive_bootstrap(artists, actual, first, second)
     for name, values in (("accuracy", naive[:, 0]), ("f1", naive[:, 1])):
-        error = math.sqrt(0.025 * 0.975 / NAIVE) / 0.0584 * values.std()  # of a normal's 2.5 % quantile
+        error = math.sqrt(0.025 * 0.975 / NAIVE) / 0.0584 * values.std()  # of a normal 2.5 % quantile
         low, high = np.quantile(values, [0.025, 0.975])
         assert found[name].low == pytest.approx(low, abs=3 * error)
         assert found[name].high == pytest.approx(high, abs=3 * error)
@@ -186,7 +186,7 @@ def test_one_track_an_artist_has_the_standard_error_of_a_binomial(tracks: int, s
 
 
 def test_artists_whose_tracks_stand_or_fall_together_widen_the_interval() -> None:
-    """Ten tracks an artist, all right or all wrong: √10 times as wide as if the tracks were independent."""
+    """Ten tracks per artist, all correct or all wrong: the interval is √10 times as wide as for independent tracks."""
     artists = np.repeat(np.arange(60), 10)
     actual = np.zeros(600, int)
     predicted = (artists % 3 == 0).astype(int)
@@ -198,7 +198,7 @@ def test_artists_whose_tracks_stand_or_fall_together_widen_the_interval() -> Non
 
 
 def test_resamples_are_paired() -> None:
-    """A classifier differs from itself by exactly nothing in every resample."""
+    """A classifier compared with itself has a difference of exactly 0 in every resample."""
     artists, actual, first, _ = sample()
     pair = compare(actual, first, first, resampling(artists))
     assert set(pair.differences.values()) == {Interval(0, 0, 0)}
@@ -363,7 +363,7 @@ def with_summary(result: Result, summary: Mapping[str, float], svm_head: float |
 
 
 def made_up(synthetic: bool = False) -> Comparison:
-    """A comparison with numbers that are easy to recognise."""
+    """A comparison with invented numbers that are easy to recognise."""
     comparison = make_comparison(2, 1, synthetic=synthetic)
     cnn, birnn = comparison.models
     rest = {"precision": 0.41, "recall": 0.42, "f1": 0.43, "segment_accuracy": 0.44, "ensemble_accuracy": 0.45}
@@ -404,7 +404,7 @@ def test_report_says_synthetic_only_of_synthetic_data() -> None:
 
 
 def reading(*facts: tuple[str, str]) -> str:
-    """The report on models with these networks and representations."""
+    """The report on two models with these networks and representations."""
     comparison = make_comparison(len(facts), 0)
     models = []
     for model, (network, representation) in zip(comparison.models, facts, strict=True):
@@ -417,16 +417,16 @@ def reading(*facts: tuple[str, str]) -> str:
 def test_report_says_whether_systems_architectures_inputs_or_recipes_are_compared() -> None:
     different = reading(("cnn", "mel"), ("birnn", "stft"))
     assert "cnn reads mel, birnn reads stft" in different
-    assert "what is compared are systems, not architectures" in different
+    assert "so this report compares systems, not architectures" in different
     same = reading(("cnn", "mel"), ("birnn", "mel"))
-    assert "All models read the same input, mel: architectures are compared" in same
+    assert "All models read the same input, mel, so this report compares architectures" in same
     assert "systems" not in same
-    assert "cnn reads mel, birnn reads stft: all are a cnn, so inputs are compared" in reading(
-        ("cnn", "mel"), ("cnn", "stft")
-    )
-    assert "All models are a cnn that reads mel: recipes are compared" in reading(("cnn", "mel"), ("cnn", "mel"))
+    inputs = reading(("cnn", "mel"), ("cnn", "stft"))
+    assert "All models use the network cnn, so this report compares inputs (cnn reads mel, birnn reads stft)" in inputs
+    recipes = reading(("cnn", "mel"), ("cnn", "mel"))
+    assert "All models use the network cnn and read mel, so this report compares settings" in recipes
     several = reading(("cnn", "mel"), ("birnn", "stft"), ("cnn", "stft"))
-    assert "cnn_stft reads stft: where input and architecture both differ, what is compared are systems" in several
+    assert "cnn_stft reads stft), so this report compares systems, not architectures." in several
     assert "reads" not in reading(("cnn", "mel"))
 
 
@@ -435,8 +435,8 @@ def test_report_gives_the_numbers_behind_the_verdict() -> None:
     assert text.startswith("# cnn and birnn on small\n")
     assert "**birnn is ahead of cnn by 2.2 points of accuracy, but the data cannot tell them apart.**" in text
     assert "birnn − cnn: accuracy +2.2 [-1.3, +5.7] points, F1 +2.2 [-1.3, +5.7] points (95 % intervals" in text
-    assert "Only cnn is right on 31 tracks, only birnn on 42 (exact McNemar p = 0.042" in text
-    assert "40 test tracks by 10 artists" in text
+    assert "Only cnn is correct on 31 tracks, only birnn on 42 (exact McNemar test: p = 0.042" in text
+    assert "The scores are in %, measured on 40 test tracks by 10 artists." in text
     assert text.endswith(".\n")
 
 
@@ -444,9 +444,10 @@ def test_report_says_of_each_model_where_it_stands_with_each_baseline_after_the_
     models, _, baseline = report(made_up()).partition("Baseline: svm (rbf_svm on low_level features)")
     assert "birnn is ahead of cnn" in models
     assert [line for line in baseline.splitlines() if line.startswith("-")] == [
-        "- cnn is better than svm by 3.7 points of accuracy: cnn − svm +3.7 [+1.1, +6.2] points, McNemar p = 0.042.",
-        "- svm is ahead of birnn by 2.1 points of accuracy, but the data cannot tell them apart:"
-        " birnn − svm -2.1 [-4.9, +0.4] points, McNemar p = 0.042.",
+        "- cnn is better than svm by 3.7 points of accuracy"
+        " (cnn − svm: +3.7 [+1.1, +6.2] points; McNemar test: p = 0.042).",
+        "- svm is ahead of birnn by 2.1 points of accuracy, but the data cannot tell them apart"
+        " (birnn − svm: -2.1 [-4.9, +0.4] points; McNemar test: p = 0.042).",
     ]
 
 
@@ -454,7 +455,7 @@ def test_table_has_a_row_a_system() -> None:
     lines = [line for line in report(made_up()).splitlines() if line[:1] == "|"]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     columns = ["accuracy", "precision", "recall", "F1", "segment accuracy", "ensemble accuracy"]
-    assert rows[0] == ["system, %", *columns]
+    assert rows[0] == ["system", *columns]
     assert rows[2:] == [
         ["majority", "12.5", "1.6", "12.5", "2.8", "", ""],
         ["svm", "46.4", "47.1", "47.2", "47.3", "", ""],
@@ -488,16 +489,16 @@ def test_report_counts_tracks_from_the_index() -> None:
     index["cut"] = index.index >= len(index) - 3
     index.loc[10:11, "frames"] = 127
     text = report(replace(comparison, index=index))
-    assert "112 of 120 tracks are used: 32 training, 40 validation, 40 test." in text
-    assert "Left out: 3 × a damaged MP3, 1 × reason 0, 1 × reason 1, 1 × reason 2, 1 × reason 3, other reasons." in text
-    assert "Clips that go on after their stored spectrograms end: 3." in text
-    assert "Clips shorter than a segment of 128 frames, repeated to fill it: 2." in text
+    assert "112 of 120 tracks are used: 32 training, 40 validation and 40 test tracks." in text
+    assert "left out, by reason: 3 × a damaged MP3, 1 × reason 0, 1 × reason 1, 1 × reason 2, 1 × reason 3," in text
+    assert "Clips cut to the length of the stored spectrograms: 3." in text
+    assert "Clips shorter than a segment (128 frames), which are repeated to fill it: 2." in text
     assert "less than 90 %" not in text
     assert "same bytes" not in text
     complete = report(replace(comparison, index=index[index["frames"] > 0].assign(cut=False, frames=128)))
     assert "112 of 112 tracks are used" in complete
-    assert "Left out" not in complete
-    assert "go on" not in complete
+    assert "left out" not in complete
+    assert "cut to" not in complete
     assert "shorter" not in complete
 
 
@@ -509,9 +510,9 @@ def test_report_names_clips_that_are_short_or_the_same() -> None:
     index.loc[[first, other], "same_as"] = [str(tracks[other]), str(tracks[first])]
     index.loc[first, "decoded"] = 5.0
     text = report(replace(comparison, index=index))
-    assert f"Clips decoded to less than 90 % of their length: 1 (tracks {tracks[first]})." in text
-    pair = f"{tracks[first]} in training and {tracks[other]} in test"
-    assert f"same bytes as another: 2; pairs of them across the split: 1 ({pair})." in text
+    assert f"Clips with less than 90 % of their length decoded: 1 (tracks {tracks[first]})." in text
+    pair = f"track {tracks[first]} in training and track {tracks[other]} in test"
+    assert f"same bytes as another clip: 2. Pairs of them in different splits: 1 ({pair})." in text
 
 
 @pytest.mark.parametrize(("models", "synthetic"), [(1, False), (2, True), (4, False)])
@@ -522,7 +523,8 @@ def test_headline_is_one_sentence_about_the_models(models: int, synthetic: bool)
     assert data == ("synthetic demo" if synthetic else "small")
     assert "\n" not in found
     if models == 1:
-        assert sentence == f"cnn names the genre of {100 * comparison.models[0].accuracy.value:.1f} % of the tracks"
+        accuracy = f"{100 * comparison.models[0].accuracy.value:.1f} %"
+        assert sentence == f"cnn predicts the genre of {accuracy} of the test tracks correctly"
     if models == 2:
         assert sentence == verdict(comparison.model_pairs[0])
 
@@ -540,8 +542,8 @@ def test_headline_of_several_models_names_the_leader_and_those_it_is_better_than
     ]
     found = headline(replace(comparison, models=[cnn, birnn, other], model_pairs=pairs))
     assert found == (
-        "small: birnn leads the models with 60.0 % accuracy; it is better than cnn_stft;"
-        " the data cannot tell it apart from cnn"
+        "small: birnn leads the models with 60.0 % accuracy; it is better than cnn_stft,"
+        " but the data cannot tell it apart from cnn"
     )
 
 
@@ -550,13 +552,13 @@ def test_headline_of_several_models_names_the_leader_and_those_it_is_better_than
 
 @pytest.fixture
 def params() -> Params:
-    """The systems are cnn and birnn, and svm."""
-    return replace(load(ROOT / "params.yaml"), dataset=DATASET)
+    """Parameters with the models cnn and birnn and the baseline svm."""
+    return replace(load(PARAMS), dataset=DATASET)
 
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    """The tracks for which all systems have predictions in the folder where this process stands."""
+    """An index of tracks. The current folder has predictions of all systems for them."""
     monkeypatch.chdir(tmp_path)
     index = make_index()
     for seed, model in enumerate(("cnn", "birnn")):
@@ -592,25 +594,28 @@ def test_a_system_of_other_tracks_is_refused(params: Params, index: pd.DataFrame
     other = index.drop(index.index[chosen[-1]])
     make = make_baseline if key == "svm" else make_model
     predictions.write(Path(f"data/predictions/{key}.npz"), make(other, 0.5))
-    expected = f"{key}.npz: expected the 40 {split} tracks of data/index.csv, found 39 others"
+    expected = f"{key}.npz: expected the 40 {split} tracks of data/index.csv, found 39 tracks with other ids or order"
     with pytest.raises(InputError, match=expected):
         systems.load(params, index)
 
 
 def test_predictions_on_another_data_set_are_refused(params: Params, index: pd.DataFrame) -> None:
     with pytest.raises(
-        InputError, match=r"cnn\.npz: expected predictions on medium, found small: `dvc repro` makes them"
+        InputError, match=r"cnn\.npz: expected predictions on the data set medium, found small: `dvc repro` replaces"
     ):
         systems.load(replace(params, dataset="medium"), index)
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
-    [("", "a learning curve, found: No columns"), ("epoch,loss\n1,2\n", "columns .*, found epoch, loss")],
+    ("content", "message"),
+    [
+        ("", "cannot read the learning curve: No columns"),
+        ("epoch,loss\n1,2\n", "expected the columns .*, found epoch, loss"),
+    ],
 )
-def test_a_damaged_learning_curve_is_one_line(params: Params, index: pd.DataFrame, content: str, found: str) -> None:
+def test_a_damaged_learning_curve_is_one_line(params: Params, index: pd.DataFrame, content: str, message: str) -> None:
     Path("plots/training/birnn.csv").write_text(content)
-    with pytest.raises(InputError, match=rf"plots/training/birnn\.csv: expected (the )?{found}"):
+    with pytest.raises(InputError, match=rf"plots/training/birnn\.csv: {message}"):
         systems.load(params, index)
 
 
@@ -620,7 +625,7 @@ def test_a_system_of_other_genres_is_refused(params: Params, index: pd.DataFrame
         systems.load(params, index)
 
 
-def test_what_removed_systems_left_is_deleted_and_named_in_a_line(
+def test_files_of_removed_systems_are_deleted_and_named(
     params: Params, index: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
     systems.remove_leftovers(params)
@@ -630,7 +635,7 @@ def test_what_removed_systems_left_is_deleted_and_named_in_a_line(
     Path("data/predictions/.gitignore").write_text("/gone.npz\n")
     systems.remove_leftovers(params)
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("removed, since params.yaml no longer has their systems: ")
+    assert line.startswith("removed files of systems that are no longer in params.yaml: ")
     assert line.partition(": ")[2] == "data/predictions/gone.npz, plots/training/gone.csv, plots/training/svm.csv"
     left = {str(path) for folder in ("data", "plots") for path in Path(folder).rglob("*") if path.is_file()}
     assert left == {

@@ -1,4 +1,4 @@
-"""The built-in demo: its archives have the layout of FMA's, and the defects that it promises."""
+"""The built-in demo: archives in the FMA's layout, with deliberate defects."""
 
 import filecmp
 import hashlib
@@ -39,7 +39,7 @@ def read_clips(audio: Path) -> dict[int, bytes]:
 
 
 def condition(mp3: bytes) -> set[str]:
-    """The unusual traits of a clip, as it decodes."""
+    """The unusual properties of a decoded clip."""
     try:
         samples, rate = soundfile.read(io.BytesIO(mp3), always_2d=True)
     except soundfile.LibsndfileError:
@@ -58,7 +58,7 @@ def condition(mp3: bytes) -> set[str]:
 
 @pytest.fixture(scope="module")
 def conditions(archives: Archives) -> pd.DataFrame:
-    """Split, genre and condition of every clip."""
+    """Split, genre and properties of every clip."""
     audio, metadata = archives
     table = read_table(metadata)
     clips = {track: condition(mp3) for track, mp3 in read_clips(audio).items()}
@@ -153,7 +153,7 @@ def test_an_unreadable_clip_is_as_large_as_fmas() -> None:
 @pytest.mark.parametrize("settings", [SMALLEST, SETTINGS, DEFAULT])
 def test_every_genre_keeps_a_good_clip_in_every_split(settings: Synthesis, seed: int) -> None:
     tracks = demo.plan(replace(settings, seed=seed))
-    good = {(t.genre.title, t.split) for t in tracks if t.subset != "large" and t.defect not in demo.BAD}
+    good = {(t.genre.title, t.split) for t in tracks if t.subset != "large" and t.defect not in demo.DEFECTS}
     assert len(good) == 8 * 3
     assert {"unreadable", "short", "silent"} <= {t.defect for t in tracks if t.split == "training"}
     assert not any(t.defect for t in tracks if t.subset == "large" or t.split == "validation")
@@ -173,11 +173,11 @@ def test_another_seed_other_rows_and_other_sound() -> None:
 
 
 def test_a_clip_repeats_its_loop() -> None:
-    """Frames of one stream are repeated: decoded, the same samples come back after the loop's length."""
+    """MP3 frames are repeated, so the decoded samples repeat after the length of the loop."""
     track = next(t for t in demo.plan(SMALLEST) if not t.defect)
     samples, rate = soundfile.read(io.BytesIO(demo.clip(track, seed=1, seconds=12)))
     length = len(synthesis.loop(track, 1, rate, 1152))
-    start = 5000  # past what the decoder takes to settle
+    start = 5000  # after the decoder's start-up
     assert abs(samples[start + length : start + 2 * length] - samples[start : start + length]).max() < 1e-6
 
 
@@ -192,7 +192,7 @@ def test_crossover_decides_what_is_borrowed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_tables_of_the_default_demo_stay() -> None:
-    """Their sha1 is that of the first version: whoever changes it changes the results of every clone."""
+    """A change of these tables changes the results of every clone."""
     settings = Synthesis(seed=1, seconds=30, training=12, validation=4, test=12)
     tracks = demo.plan(settings)
     tables = demo.tracks_csv(tracks, settings.seconds) + demo.genres_csv(tracks)

@@ -1,4 +1,4 @@
-"""Stage evaluate, on small stores of noise: what it writes of a model, and which models it refuses."""
+"""Stage evaluate on small stores of random levels: its outputs, and the models that it refuses."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ PREDICTIONS, METRICS = Path("data/predictions"), Path("metrics")
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Both models, trained and evaluated. Never change it."""
+    """A checkout with both models trained and evaluated. Never change it."""
     project = create_checkout(tmp_path_factory.mktemp("evaluated"))
     for key in ("cnn", "birnn"):
         run_stage(project, "train", key, train.main)
@@ -38,7 +38,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def project(evaluated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy without predictions, as this process's working folder."""
+    """A copy without predictions, as the current folder."""
     copy = evaluated.copy(tmp_path / "project")
     monkeypatch.chdir(copy.path)
     shutil.rmtree(PREDICTIONS)
@@ -47,7 +47,7 @@ def project(evaluated: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def read(project: Project, key: str) -> tuple[Predictions, dict[str, Any]]:
-    """Predictions and metrics."""
+    """Read the predictions and metrics of a model."""
     metrics = json.loads((project.path / METRICS / f"{key}.json").read_text(encoding="utf-8"))
     return predictions.read(project.path / PREDICTIONS / f"{key}.npz"), metrics
 
@@ -142,7 +142,7 @@ def test_the_same_model_gives_the_same_bytes(evaluated: Project, project: Projec
 def test_examples_are_the_surest_and_the_closest_where_there_are_any(
     labels: list[int], expected: dict[str, int]
 ) -> None:
-    """The fourth track's two likeliest classes are the closest, though the second track's likeliest is less sure."""
+    """The closest call has the smallest gap between its two most probable classes, not the smallest maximum."""
     probabilities = np.array([[0.8, 0.1, 0.1], [0.45, 0.3, 0.25], [0.9, 0.1, 0], [0.5, 0.49, 0.01]])
     clips = make_clips(torch.zeros(4, 20, 3, dtype=torch.uint8), 8, labels=labels)
     examples = evaluate.choose_examples(clips, probabilities)
@@ -157,7 +157,7 @@ def test_an_example_shows_the_frames_that_its_clip_fills() -> None:
     assert example.seconds == pytest.approx(100 * STEP)
 
 
-# What is refused. -------------------------------------------------------------------------------------------------
+# Errors. ----------------------------------------------------------------------------------------------------------
 
 
 def use_small(values: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ def test_a_model_that_was_trained_on_another_store_is_refused(
     project.edit_params(change)
     write_stores(project)
     found = refusal(project, "evaluate", "cnn", evaluate.main)
-    assert found == f"models/cnn: {message}: `dvc repro` trains the model anew"
+    assert found == f"models/cnn: {message}: `dvc repro` retrains the model"
     assert not PREDICTIONS.exists()
     assert not METRICS.exists()
 
@@ -195,14 +195,14 @@ def test_the_folder_of_another_model_is_refused(project: Project) -> None:
     shutil.rmtree("models/birnn")
     shutil.copytree("models/cnn", "models/birnn")
     message = refusal(project, "evaluate", "birnn", evaluate.main)
-    assert message == "models/birnn: expected the model birnn, found cnn: `dvc repro` trains it"
+    assert message == "models/birnn: expected the model birnn, found cnn; run `dvc repro` to train birnn"
     assert not METRICS.exists()
 
 
 def test_a_store_that_params_yaml_no_longer_describes_is_refused(project: Project) -> None:
     project.edit_params(use_half_hop)
     expected = (
-        "data/mel/store.json: expected hop 256 as in params.yaml, found 512: `dvc repro spectrograms` makes it anew"
+        "data/mel/store.json: expected hop 256 as in params.yaml, found 512: `dvc repro spectrograms` rebuilds it"
     )
     assert refusal(project, "evaluate", "cnn", evaluate.main) == expected
     assert not PREDICTIONS.exists()
@@ -210,7 +210,7 @@ def test_a_store_that_params_yaml_no_longer_describes_is_refused(project: Projec
 
 
 @pytest.mark.parametrize("name", ["settings.json", "front_end.safetensors", "seed0.safetensors", "seed1.safetensors"])
-def test_a_model_that_is_not_whole_is_refused(project: Project, name: str) -> None:
+def test_an_incomplete_model_is_refused(project: Project, name: str) -> None:
     (Path("models/cnn") / name).unlink()
     message = refusal(project, "evaluate", "cnn", evaluate.main)
     assert message.startswith("models/cnn")
@@ -241,5 +241,5 @@ def test_a_store_that_is_cut_short_is_refused(project: Project) -> None:
     for length in (0, 90, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
         message = refusal(project, "evaluate", "cnn", evaluate.main)
-        assert message.startswith("data/mel/levels.npy: expected 8-bit levels of ")
+        assert message.startswith("data/mel/levels.npy: cannot read 8-bit levels of ")
     assert not PREDICTIONS.exists()

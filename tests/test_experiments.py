@@ -1,6 +1,5 @@
-"""Questions that users ask with `dvc exp run`, and the answers of DVC."""
+"""Experiments with `dvc exp run`: which stages run, and what DVC shows afterwards."""
 
-import difflib
 import json
 import re
 import shutil
@@ -8,23 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dvc.utils.hydra import apply_overrides
 
 from fma_genre.results.style import colours
-from project import ROOT, Project, stages_run
+from project import Project, stages_run
 
 METRICS = ("accuracy", "precision", "recall", "f1")
 PREPARATION = {"download", "split", "spectrograms"}
 CNN = {"train@cnn", "evaluate@cnn"}
 BIRNN = {"train@birnn", "evaluate@birnn"}
 
-# A variant of a model, in one setting, as it is typed.
+# Variants of the models, each as one setting on the command line.
 CNN_STFT = (
-    "++models.cnn_stft={network: cnn, representation: stft, front_end: cepstral, coefficients: 20,"
+    "++models.cnn_stft={network: cnn, representation: stft, front_end: cepstral, cepstral_coefficients: 20,"
     " channels: [32, 32, 32, 32, 32], pools: [4, 4, 4, 2, 1], kernel: 4, dense: 32, dropout: 0.1}"
 )
 BIRNN_MEL = (
-    "++models.birnn_mel={network: birnn, representation: mel, front_end: cepstral, coefficients: 20,"
+    "++models.birnn_mel={network: birnn, representation: mel, front_end: cepstral, cepstral_coefficients: 20,"
     " pool: 2, embedding: 8, hidden: 8, dropout: 0.3}"
 )
 
@@ -44,9 +42,9 @@ def metrics(project: Project, name: str) -> dict[str, Any]:
 
 
 def assert_diff_reads_cnn_to_birnn(project: Project, cnn: dict[str, Any], birnn: dict[str, Any]) -> None:
-    """On the rows of one file, `dvc metrics diff` shows the four metrics before and after."""
+    """Check that `dvc metrics diff` shows four metrics of the promoted model before and after the experiment."""
     changed = {key for key in METRICS if cnn[key] != birnn[key]}
-    assert {"accuracy", "f1"} <= changed, "the miniature's models must differ for this test to say anything"
+    assert {"accuracy", "f1"} <= changed, "this test needs models with different metrics"
     table = json.loads(project.run("dvc", "metrics", "diff", "--json").stdout)["metrics/promoted.json"]
     assert {key: (table[key]["old"], table[key]["new"]) for key in changed} == {
         key: (cnn[key], birnn[key]) for key in changed
@@ -59,33 +57,13 @@ def results(project: Project, *folders: str) -> dict[str, bytes]:
 
 
 def archives(home: Path) -> dict[Path, int]:
-    """The archives that are kept in a folder, and when each was written."""
+    """The archives in FMA_HOME and the time when each was written."""
     return {path: path.stat().st_mtime_ns for path in home.glob("*/fma_*.zip")}
 
 
-def test_an_experiment_changes_no_line_but_its_own(tmp_path: Path) -> None:
-    """DVC writes params.yaml anew; what it keeps as it is does not clutter a pull request."""
-    written = (ROOT / "params.yaml").read_text()
-    path = tmp_path / "params.yaml"
-    path.write_text(written)
-    apply_overrides(str(path), ["model=birnn", "train.lr=0.123"])
-    changed = [line for line in path.read_text().splitlines() if line not in written.splitlines()]
-    assert [line.split("#")[0].strip() for line in changed] == ["model: birnn", "lr: 0.123"]
-    assert len(path.read_text().splitlines()) == len(written.splitlines())
-
-
-def test_a_variant_adds_its_lines_and_changes_no_other(tmp_path: Path) -> None:
-    written = (ROOT / "params.yaml").read_text().splitlines()
-    path = tmp_path / "params.yaml"
-    path.write_text("\n".join(written))
-    apply_overrides(str(path), [CNN_STFT])
-    changed = [line for line in difflib.ndiff(written, path.read_text().splitlines()) if not line.startswith("  ")]
-    assert changed[:3] == ["+   cnn_stft:", "+     network: cnn", "+     representation: stft"]
-    assert all(line.startswith("+     ") for line in changed[1:])
-
-
+@pytest.mark.slow
 def test_birnn_in_a_fresh_clone_with_the_same_bits(finished: Project, tmp_path: Path) -> None:
-    """The comparison is committed, data, models and predictions are not: these are made again, and it fits them."""
+    """Data, models and predictions, which git does not keep, are made again with the same bytes."""
     project = finished.clone(tmp_path / "clone")
     assert experiment(project, "model=birnn") == PREPARATION | CNN | BIRNN | {"baseline@svm", "promote"}
     assert_diff_reads_cnn_to_birnn(project, metrics(finished, "cnn"), metrics(project, "birnn"))
@@ -99,8 +77,9 @@ def test_birnn_in_a_fresh_clone_with_the_same_bits(finished: Project, tmp_path: 
     assert set(changed) == {"params.yaml", "dvc.lock", "metrics/promoted.json"}
 
 
+@pytest.mark.slow
 def test_birnn_alone_on_cnns_input_with_a_small_learning_rate(project: Project) -> None:
-    """DVC writes 1e-05, which PyYAML by itself reads as a string."""
+    """DVC writes 1e-05, which plain PyYAML reads as a string."""
     settings = ("-S", "model=birnn", "-S", "models.birnn.representation=mel", "-S", "train.lr=0.00001")
     output = project.run("dvc", "exp", "run", *settings, "promote").stdout
     assert stages_run(output) == BIRNN | {"promote"}
@@ -116,8 +95,9 @@ def test_birnn_after_a_repro(project: Project) -> None:
     assert_diff_reads_cnn_to_birnn(project, metrics(project, "cnn"), metrics(project, "birnn"))
 
 
+@pytest.mark.slow
 def test_a_parameter_of_one_model_and_back(project: Project, finished: Project) -> None:
-    """Going back runs compare only: the rest is restored from DVC's cache."""
+    """On the way back only compare runs; DVC restores the other outputs from its cache."""
     assert experiment(project, "models.cnn.dropout=0.3") == CNN | {"compare", "promote"}
     assert metrics(project, "cnn") != metrics(finished, "cnn")
     assert experiment(project, "models.cnn.dropout=0.1") == {"compare"}
@@ -126,18 +106,9 @@ def test_a_parameter_of_one_model_and_back(project: Project, finished: Project) 
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_a_stage_that_is_forced_works_again(project: Project) -> None:
-    """Each time: what an earlier run has finished is no unfinished work of the next."""
-    for _ in range(2):
-        before = {path: path.stat().st_mtime_ns for path in project.path.glob("data/work/train@cnn/*/seed0.pt")}
-        project.repro("--force", "--single-item", "train@cnn")
-        (state,) = project.path.glob("data/work/train@cnn/*/seed0.pt")
-        assert state.stat().st_mtime_ns != before.get(state), "the training was not repeated"
-    assert project.repro() == set()
-
-
+@pytest.mark.slow
 def test_a_variant_by_one_setting(project: Project, finished: Project) -> None:
-    """From what is typed to the report, without a word in any file."""
+    """One command adds a model to the report, without an edit of any file."""
     output = project.run("bash", "-c", f"dvc exp run -S '{CNN_STFT}'").stdout
     assert stages_run(output) == {"train@cnn_stft", "evaluate@cnn_stft", "compare"}
     assert_compared(project, ["cnn", "birnn", "cnn_stft"])
@@ -148,16 +119,16 @@ def test_a_variant_by_one_setting(project: Project, finished: Project) -> None:
     assert_compared(project, ["cnn", "birnn", "cnn_stft", "birnn_mel"])
     page = project.run("python", "src/show.py")
     assert page.returncode == 0
-    assert "cnn_stft over time" in (project.path / "page.html").read_text()
+    assert "Segment predictions of cnn_stft" in (project.path / "page.html").read_text()
 
     assert experiment(project, "model=cnn_stft") == {"promote"}
     assert metrics(project, "promoted") == metrics(project, "cnn_stft")
 
 
 def assert_compared(project: Project, models: list[str]) -> None:
-    """Report, numbers, tables and figures have these models, in this order."""
+    """Check that report, metrics, tables and figures have these models, in this order."""
     report = (project.path / "report.md").read_text()
-    assert re.findall(r"^\| (\w+) +\|", report, re.MULTILINE) == ["majority", "svm", *models]
+    assert re.findall(r"^\| (\w+) +\|", report, re.MULTILINE) == ["system", "majority", "svm", *models]
     comparison = metrics(project, "comparison")
     pairs = [f"{second}_minus_{first}" for place, first in enumerate(models) for second in models[place + 1 :]]
     assert {*models, *pairs} <= set(comparison)
@@ -176,7 +147,7 @@ def assert_compared(project: Project, models: list[str]) -> None:
 
 
 def test_a_clone_under_autocrlf_has_the_same_bytes(finished: Project, tmp_path: Path) -> None:
-    """Else every stage is stale there, and what is committed from there is stale everywhere else."""
+    """With other line endings, every stage would be out of date in that clone."""
     clone = Project(tmp_path / "clone", finished.home)
     finished.run("git", "clone", "--quiet", "-c", "core.autocrlf=true", str(finished.path), str(clone.path))
     listed = clone.run("git", "ls-files", "-z").stdout.split("\0")[:-1]
@@ -185,14 +156,15 @@ def test_a_clone_under_autocrlf_has_the_same_bytes(finished: Project, tmp_path: 
     assert stages_run(clone.run("dvc", "repro", "--dry", "--allow-missing").stdout) == set()
 
 
-def test_what_was_removed_leaves_the_comparison(project: Project, finished: Project, tmp_path: Path) -> None:
-    """DVC deletes nothing; `compare` does, so that a fresh clone of what is committed has nothing to run."""
+@pytest.mark.slow
+def test_a_removed_model_leaves_the_comparison(project: Project, finished: Project, tmp_path: Path) -> None:
+    """DVC leaves the outputs of removed models. `compare` deletes them, so that a fresh clone is up to date."""
     project.run("git", "checkout", "--quiet", "-b", "without")
     project.edit_params(lambda params: params["models"].pop("birnn"))
     output = project.run("dvc", "repro").stdout
     assert stages_run(output) == {"compare"}
     left = ["data/predictions/birnn.npz", "plots/training/birnn.csv"]
-    assert f"removed, since params.yaml no longer has their systems: {', '.join(left)}\n" in output
+    assert f"removed files of systems that are no longer in params.yaml: {', '.join(left)}\n" in output
     assert not [name for name in left if (project.path / name).exists()]
     assert "birnn" not in (project.path / "report.md").read_text()
     project.run("git", "add", "--all")
@@ -202,7 +174,7 @@ def test_what_was_removed_leaves_the_comparison(project: Project, finished: Proj
     clone = project.clone(tmp_path / "clone")
     assert stages_run(clone.run("dvc", "repro", "--dry", "--allow-missing").stdout) == set()
     report = clone.run("python", "src/diff.py", "origin/main").stdout
-    assert "| `train@birnn` | is gone |" in report
+    assert "| `train@birnn` | removed from dvc.yaml |" in report
     assert "out of date" not in report
     shutil.copytree(project.path / ".dvc/cache", clone.path / ".dvc/cache")
     clone.run("dvc", "checkout")
@@ -210,25 +182,27 @@ def test_what_was_removed_leaves_the_comparison(project: Project, finished: Proj
     assert clone.repro() == set()
 
 
+@pytest.mark.slow
 def test_an_output_that_is_edited_in_place_is_noticed(project: Project, finished: Project) -> None:
-    """With DVC's default, outputs share no bytes with its cache."""
-    project.run("dvc", "checkout", "--relink")  # the copy of a project has no links
+    """By default, DVC copies outputs into its cache instead of linking them."""
+    project.run("dvc", "checkout", "--relink")  # copying the project has turned links into copies
     index = project.path / "data/index.csv"
     expected, cached = index.read_bytes(), results(project, ".dvc/cache/files")
     with index.open("r+b") as file:
         file.write(b"T")
     assert "data/index.csv" in project.run("dvc", "status").stdout
     assert results(project, ".dvc/cache/files") == cached
-    assert project.repro() == set(), "it is restored from the cache"
+    assert project.repro() == set(), "restored from the cache"
     assert index.read_bytes() == expected
     assert "up to date" in project.run("dvc", "status").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["home", "relative"])
-def test_archives_are_where_fma_home_says_in_a_temporary_run_too(
+def test_a_temporary_run_uses_the_archives_in_fma_home(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """~ is the user's home, and a relative path starts at the checkout, not at the copy that runs."""
+    """FMA_HOME may begin with ~. A relative path starts at the checkout, not at DVC's temporary copy."""
     kept = tmp_path / "kept"
     shutil.copytree(project.home, kept, ignore=shutil.ignore_patterns("*.part"))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -244,6 +218,7 @@ def test_archives_are_where_fma_home_says_in_a_temporary_run_too(
         given.run("python", "src/split.py")  # without DVC
 
 
+@pytest.mark.slow
 def test_a_queue_runs_committed_code_and_downloads_nothing(project: Project) -> None:
     before = archives(project.home)
     project.run("dvc", "exp", "run", "--queue", "-S", "model=cnn,birnn")

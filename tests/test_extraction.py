@@ -1,4 +1,4 @@
-"""Extraction: each clip's rows, wherever they are made; a stopped run is resumed, but not with other inputs."""
+"""Extraction: rows of clips from one or several processes, and resumption of a stopped run."""
 
 import contextlib
 import errno
@@ -30,22 +30,23 @@ from fma_genre.archives.clips import find_clips
 from fma_genre.archives.receipt import Archive, Receipt, read_receipt, write_receipt
 from fma_genre.common import files, params, stage
 from fma_genre.common.errors import InputError
-from fma_genre.common.params import Mel, Stft
-from fma_genre.features import audio, representations
+from fma_genre.features import audio
+from fma_genre.features.build import build, describe
 from fma_genre.features.extraction import extract
 from fma_genre.features.levels import quantised_levels
-from project import ROOT, Project
+from project import PARAMS, ROOT, Project
 
 RATE, HOP, FLOOR = 22050, 512, 100.0
-SETTINGS = params.Spectrograms(RATE, 4.0, HOP, FLOOR, Mel(n_fft=2048, bands=128), Stft(n_fft=1024))
+REPRESENTATIONS = {"mel": {"n_fft": 2048, "bands": 128}, "stft": {"n_fft": 1024}}
+SETTINGS = params.Spectrograms(RATE, 4.0, HOP, FLOOR, REPRESENTATIONS)
 FRAMES = 1 + 4 * RATE // HOP
-SECONDS = (1, 3, 4, 5)  # of the clips; another one cannot be read
-UNREADABLE = 2  # its row
+SECONDS = (1, 3, 4, 5)  # of the readable clips; one more is unreadable
+UNREADABLE = 2  # row of the unreadable clip
 
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, unless a test says otherwise."""
+    """Extract in the test process, unless a test changes that."""
     monkeypatch.setenv("FMA_WORKERS", "1")
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
 
@@ -84,7 +85,7 @@ def run(archive: Path, clips: Sequence[zipfile.ZipInfo], folder: Path, **setting
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by a number whenever a clip is decoded."""
+    """A list that gets an item for each decoded clip."""
     numbers: list[int] = []
     load = audio.load
 
@@ -109,7 +110,7 @@ def test_a_clips_rows_are_its_spectrograms(archive: Path, clips: list[zipfile.Zi
     seconds.insert(UNREADABLE, 0)
     seeds = [0, 1, -1, 2, 3]
     for name in ("mel", "stft"):
-        representation = representations.build(name, SETTINGS)
+        representation = build(name, SETTINGS)
         rows = np.load(tmp_path / "work" / f"{name}.npy")
         assert rows.shape == (5, FRAMES, {"mel": 128, "stft": 512}[name])
         assert not rows[UNREADABLE].any()
@@ -120,7 +121,7 @@ def test_a_clips_rows_are_its_spectrograms(archive: Path, clips: list[zipfile.Zi
             assert not rows[row, len(levels) :].any()
 
 
-def test_an_archive_that_has_gone_is_no_unreadable_clip(tmp_path: Path) -> None:
+def test_a_missing_archive_is_not_an_unreadable_clip(tmp_path: Path) -> None:
     member = zipfile.ZipInfo("000/000002.mp3")
     member.header_offset = 0
     with pytest.raises(FileNotFoundError):
@@ -128,15 +129,15 @@ def test_an_archive_that_has_gone_is_no_unreadable_clip(tmp_path: Path) -> None:
 
 
 def test_settings_that_do_not_go_together_are_refused_before_any_file_is_made(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^spectrograms\.mel: expected bands that n_fft can tell apart, found \d+"):
-        run(tmp_path / "any.zip", [], tmp_path / "work", mel=Mel(n_fft=256, bands=400))
+    with pytest.raises(InputError, match=r"^spectrograms\.mel: expected fewer bands or a larger n_fft, found \d+"):
+        run(tmp_path / "any.zip", [], tmp_path / "work", representations={"mel": {"n_fft": 256, "bands": 400}})
     assert not contents(tmp_path / "work")
 
 
 def test_a_disk_without_room_is_found_out_before_any_clip(
     archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
-    """Space that files of an earlier run take up already counts."""
+    """Space that is already allocated to files of an earlier run counts as available."""
     needed = len(clips) * FRAMES * (128 + 512)
     usage = shutil.disk_usage(tmp_path)
     free = [needed - 1]
@@ -150,7 +151,7 @@ def test_a_disk_without_room_is_found_out_before_any_clip(
     run(archive, clips, tmp_path / "work")
 
 
-def test_a_disk_that_fails_is_no_unreadable_clip(
+def test_a_disk_error_is_not_an_unreadable_clip(
     archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
@@ -159,7 +160,7 @@ def test_a_disk_that_fails_is_no_unreadable_clip(
     monkeypatch.setattr(audio, "load", failing)
     with pytest.raises(OSError, match="Input/output error"):
         run(archive, clips, tmp_path / "work")
-    assert not store.rows(tmp_path / "work" / "outcomes.npy")["done"].any()
+    assert not store.map_array(tmp_path / "work" / "outcomes.npy")["done"].any()
 
 
 @pytest.mark.parametrize(
@@ -188,19 +189,19 @@ def test_two_processes_write_what_one_does(
     assert len(decoded) == len(clips)
     monkeypatch.setenv("FMA_WORKERS", "2")
     run(archive, clips, tmp_path / "two")
-    assert len(decoded) == len(clips), "the others were decoded in other processes"
+    assert len(decoded) == len(clips), "the clips of the second run were decoded in other processes"
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_workers_never_load_librosa() -> None:
-    """It takes a second to load: the mel filters come to the workers with their tasks."""
+    """Loading librosa takes a second, so the mel filters are sent to the workers with their tasks."""
     program = (
         "import pickle, sys; from fma_genre.features import extraction; import numpy as np;"
         "mel = pickle.load(sys.stdin.buffer); print(mel.power(np.ones(22050, np.float32)).shape);"
         "print('librosa.filters' in sys.modules or 'numba' in sys.modules)"
     )
-    given = pickle.dumps(representations.build("mel", SETTINGS))
-    assert len(given) < 100_000, "it travels with every task"
+    given = pickle.dumps(build("mel", SETTINGS))
+    assert len(given) < 100_000, "it is sent with every task"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT / "src", input=given, capture_output=True, check=True
     )
@@ -208,7 +209,7 @@ def test_workers_never_load_librosa() -> None:
 
 
 class Killer:
-    """Kills the process that compares it with a checksum: a worker, at a clip."""
+    """A checksum that kills the process that compares with it: a worker."""
 
     def __eq__(self, other: object) -> bool:
         signal.raise_signal(signal.SIGKILL)
@@ -222,13 +223,13 @@ def test_dask_that_is_not_installed_is_one_line(
 ) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    message = r"^DASK_SCHEDULER_ADDRESS: expected Dask, found it not installed: pip install '\.\[dask\]'$"
+    message = r"^DASK_SCHEDULER_ADDRESS: expected Dask, found no such package: pip install '\.\[dask\]'$"
     with pytest.raises(InputError, match=message):
         run(archive, clips, tmp_path / "work")
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "carrier-pigeon://1"])
-def test_a_scheduler_that_is_not_there_is_one_line(
+def test_a_missing_scheduler_is_one_line(
     archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
@@ -246,10 +247,11 @@ def test_a_dask_cluster_writes_what_one_process_does(
 ) -> None:
     run(archive, clips, tmp_path / "one")
     decoded.clear()
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    own = str(tmp_path / "workers")  # by default, all clusters on a machine share one folder
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=own) as cluster:
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
         run(archive, clips, tmp_path / "dask")
-    assert not decoded, "another process decodes"
+    assert not decoded, "the workers decode"
     assert contents(tmp_path / "one") == contents(tmp_path / "dask")
 
 
@@ -257,29 +259,29 @@ def test_a_dask_cluster_writes_what_one_process_does(
 
 
 class StoppedError(Exception):
-    """Stands for what ends a run: a signal, a full disk."""
+    """Represents the end of a run by a signal or a full disk."""
 
 
 def stop_after(count: int, archive: Path, clips: list[zipfile.ZipInfo], folder: Path) -> None:
-    """Extracts that many clips, and is stopped while the next one is being written."""
+    """Extract this many clips; stop while the next one is written."""
     written = 0
-    write = store.write
+    write = store.write_row
 
     def failing(path: Path, row: int, values: np.ndarray) -> None:
         nonlocal written
-        if written == count and path.name == "stft.npy":  # its mel rows are there
+        if written == count and path.name == "stft.npy":  # its mel rows are already written
             raise StoppedError
         written += path.name == "outcomes.npy" and bool(values["done"].all())
         write(path, row, values)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "write", failing)
+        patch.setattr(store, "write_row", failing)
         with pytest.raises(StoppedError):
             run(archive, clips, folder)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
-def test_what_is_done_is_not_done_again(
+def test_finished_clips_are_not_extracted_again(
     archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, decoded: list[int], count: int
 ) -> None:
     run(archive, clips, tmp_path / "undisturbed")
@@ -295,7 +297,7 @@ def test_rows_that_a_dying_machine_did_not_write_are_done_again(
 ) -> None:
     run(archive, clips, tmp_path / "work")
     expected = contents(tmp_path / "work")
-    store.write(tmp_path / "work" / "stft.npy", 1, np.zeros((7, 512), np.uint8))
+    store.write_row(tmp_path / "work" / "stft.npy", 1, np.zeros((7, 512), np.uint8))
     decoded.clear()
     run(archive, clips, tmp_path / "work")
     assert len(decoded) == 1
@@ -351,16 +353,16 @@ def checkout(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def parameters(**changes: Any) -> params.Params:
-    """The data set of the receipt, and other settings than SETTINGS where there are `changes`."""
+    """Parameters with the data set of the receipt and SETTINGS with `changes`."""
     archive = read_receipt().audio
     source = params.Source(archive.name, archive.sha1)
-    pipeline = params.load(ROOT / "params.yaml")
+    pipeline = params.load(PARAMS)
     data_sets = {"tiny": params.DataSet(audio=source, metadata=source, subset="medium")}
     return replace(pipeline, dataset="tiny", datasets=data_sets, spectrograms=replace(SETTINGS, **changes))
 
 
 def outputs(checkout: Path) -> dict[str, bytes]:
-    """The content of every file that the stage writes."""
+    """The contents of the stage's output files."""
     paths = [path for name in ("index.csv", "mel", "stft") for path in (checkout / "data").glob(f"{name}/**/*")]
     paths += (checkout / "data").glob("index.csv")
     return {str(path.relative_to(checkout)): path.read_bytes() for path in paths if path.is_file()}
@@ -392,7 +394,7 @@ def test_a_store_has_the_levels_of_every_track_and_says_how_they_were_made(
     opened = store.open_store(name)
     np.testing.assert_array_equal(opened.levels, np.load(tmp_path / "other" / f"{name}.npy"))
     assert opened.levels.shape == (5, FRAMES, bins)
-    expected = representations.describe(name, SETTINGS, "tiny", synthetic=False, classes=["1980", "None"])
+    expected = describe(name, SETTINGS, "tiny", synthetic=False, classes=["1980", "None"])
     assert opened.description == expected
 
 
@@ -407,9 +409,7 @@ def test_the_number_of_processes_changes_no_bit_of_the_outputs(checkout: Path, m
 
 def test_a_genre_without_a_readable_training_track_is_refused(checkout: Path) -> None:
     Path("data/tracks.csv").write_text(TRACKS.replace("0,10,None,training", "0,10,1980,training"))
-    with pytest.raises(
-        InputError, match=r"^clips\.zip, clips that can be read: expected a training track of every genre"
-    ):
+    with pytest.raises(InputError, match=r"^readable clips in clips\.zip: expected a training track for every genre"):
         spectrograms.main(parameters())
     assert not outputs(checkout)
 
@@ -417,7 +417,7 @@ def test_a_genre_without_a_readable_training_track_is_refused(checkout: Path) ->
 def test_a_track_without_a_clip_is_refused(checkout: Path) -> None:
     Path("data/tracks.csv").write_text(TRACKS + "99,14,1980,test\n")
     with pytest.raises(
-        InputError, match=r"^clips\.zip: expected a clip of each of the 6 tracks .* the first of track 99$"
+        InputError, match=r"^clips\.zip: expected a clip for each of the 6 tracks .* the first being track 99$"
     ):
         spectrograms.main(parameters())
 
@@ -439,7 +439,7 @@ def test_the_index_appears_last(checkout: Path, monkeypatch: pytest.MonkeyPatch)
 def test_outputs_that_dvc_deleted_before_it_recorded_them_come_back_from_the_scratch_folder(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
-    """DVC, which sets DVC_ROOT, deletes outputs that it has not recorded before it runs a stage again."""
+    """DVC sets DVC_ROOT. Before it runs a stage again, it deletes outputs that it has not recorded."""
     monkeypatch.setenv("DVC_ROOT", str(checkout))
     spectrograms.main(parameters())
     expected, inode = outputs(checkout), Path("data/mel/levels.npy").stat().st_ino
@@ -457,12 +457,12 @@ def test_without_dvc_no_scratch_folder_stays(checkout: Path) -> None:
 
 
 class AskedError(Exception):
-    """Raised instead of opening a scratch folder; holds the inputs of the work."""
+    """Raised instead of opening a scratch folder. Holds the inputs that identify the work."""
 
 
 @pytest.fixture
 def inputs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """A function that gives the inputs that identify the stage's work."""
+    """A function that returns the inputs that identify the stage's work."""
 
     def asked(name: str, inputs: object) -> None:
         raise AskedError(json.dumps(inputs))
@@ -480,14 +480,17 @@ def inputs(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
     ("name", "value"),
     [
         ("sample_rate", 16000), ("seconds", 5.0), ("hop", 256), ("floor_db", 80.0),
-        ("mel", Mel(n_fft=2048, bands=64)), ("stft", Stft(n_fft=512)),
+        ("representations", REPRESENTATIONS | {"mel": {"n_fft": 2048, "bands": 64}}),
+        ("representations", REPRESENTATIONS | {"stft": {"n_fft": 512}}),
     ],
 )  # fmt: skip
 def test_other_parameters_are_other_work(inputs: Callable[..., str], name: str, value: object) -> None:
     assert inputs(**{name: value}) != inputs()
 
 
-def test_workers_and_their_place_are_not(inputs: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_and_scheduler_do_not_make_other_work(
+    inputs: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = inputs()
     monkeypatch.setenv("FMA_WORKERS", "7")
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
@@ -508,6 +511,7 @@ def test_another_archive_or_other_tracks_are_other_work(
     assert len({before, fewer, inputs()}) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_stage_is_resumed(finished: Project, tmp_path: Path) -> None:
     project = finished.copy(tmp_path / "project")
     files.remove(project.path / "data/work")
@@ -521,6 +525,7 @@ def test_a_killed_stage_is_resumed(finished: Project, tmp_path: Path) -> None:
     assert outputs(project.path) == outputs(finished.path)
 
 
+@pytest.mark.slow
 def test_a_dvc_that_is_killed_before_it_has_recorded_the_outputs_costs_no_extraction(
     finished: Project, tmp_path: Path
 ) -> None:
@@ -543,11 +548,11 @@ def complete(folder: Path) -> bool:
 
 def clips_done(project: Project) -> int:
     paths = [folder / "outcomes.npy" for folder in scratch_folders(project.path)]
-    return sum(int(store.rows(path)["done"].sum()) for path in paths if path.exists())
+    return sum(int(store.map_array(path)["done"].sum()) for path in paths if path.exists())
 
 
 def kill_when(command: list[str], project: Project, happened: Callable[[], object]) -> None:
-    """Run a command, and kill it and the processes that it has started when something has happened."""
+    """Run a command; kill it and its child processes as soon as `happened()` is true."""
     with subprocess.Popen(command, cwd=project.path, env=project.environment, start_new_session=True) as process:
         while not happened():
             assert process.poll() is None

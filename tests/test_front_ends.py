@@ -1,4 +1,4 @@
-"""Front ends: what each keeps of the levels, against NumPy and SciPy, and what all of them promise."""
+"""Front ends: the interface of all of them, and their results compared with NumPy and SciPy."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from stores import make_clips
 from test_clips import random_levels
 
 SEGMENT = 128
-ARGUMENTS = {"cepstral": {"coefficients": 5}}  # of every front end
+ARGUMENTS = {"cepstral": {"cepstral_coefficients": 5}}  # arguments of every front end
 
 
 def clips(lengths: list[int], levels: Tensor) -> Clips:
-    """Clips whose bins are evenly spread over the mel scale."""
+    """Clips with bins at equal distances on the mel scale."""
     return make_clips(levels, SEGMENT, lengths=lengths, frequencies=np.arange(levels.shape[2]))
 
 
@@ -30,7 +30,7 @@ def fit(data: Clips, coefficients: int) -> FrontEnd:
 
 
 def applied(front_end: build.FrontEnd, levels: Tensor) -> Tensor:
-    """A network's input."""
+    """The input of a network."""
     return front_end.decode(front_end.encode(levels))
 
 
@@ -80,11 +80,11 @@ def test_moved_bins_count_as_if_levels_had_been_moved(name: str) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2, 64])
 def test_mel_bands_become_standardised_cepstra(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over bands as wide as each other, the cosines are SciPy's DCT."""
+    """For bands of equal width, the cosines are SciPy's DCT."""
     monkeypatch.setattr(clips_module, "CHUNK", chunk)
     lengths = [1, 40, 300, 7, 128]
-    levels = random_levels([*lengths, 299], bins=12, frames=310)  # the last row of the store belongs to another split
-    even = np.arange(1.0, 13) * 60  # Hz, where the mel scale is linear
+    levels = random_levels([*lengths, 299], bins=12, frames=310)  # the last row is in another split
+    even = np.arange(1.0, 13) * 60  # Hz; in this range the mel scale is linear
     data = make_clips(levels, SEGMENT, lengths=[*lengths, 299], frequencies=even).subset(torch.arange(5))
     front_end = fit(data, 5)
 
@@ -100,8 +100,8 @@ def test_mel_bands_become_standardised_cepstra(chunk: int, monkeypatch: pytest.M
     np.testing.assert_allclose(found / found.std(), smooth / smooth.std(), atol=1e-4)
 
 
-def test_bins_have_a_say_by_their_share_of_the_mel_scale() -> None:
-    """Both representations of one smooth spectrum have the same coefficients, but for their sampling."""
+def test_bins_are_weighted_by_their_share_of_the_mel_scale() -> None:
+    """Two representations of a smooth spectrum have nearly the same coefficients."""
     codes, generator = {}, np.random.default_rng(0)
     amplitudes = generator.normal(size=(1, 400, 3)) * [3, 2, 1]
     mel = librosa.mel_frequencies(n_mels=130, fmin=0, fmax=11025)[1:-1]
@@ -124,7 +124,7 @@ def test_input_of_a_network_has_mean_0_and_deviation_about_1() -> None:
     assert float(standard.square().mean()) == pytest.approx(1, rel=1e-4)
 
 
-def test_with_as_many_coefficients_as_bins_nothing_is_lost() -> None:
+def test_with_as_many_coefficients_as_bins_the_levels_come_back() -> None:
     levels = random_levels([400], bins=6)
     front_end = fit(clips([400], levels), 100)
     assert front_end.analysis.shape == (6, 6)
@@ -133,13 +133,13 @@ def test_with_as_many_coefficients_as_bins_nothing_is_lost() -> None:
     np.testing.assert_allclose(back + front_end.mean, levels, atol=0.01)
 
 
-def test_what_hardly_varies_is_not_amplified() -> None:
+def test_a_nearly_constant_coefficient_is_not_amplified() -> None:
     levels = torch.full((4, 200, 8), 7, dtype=torch.uint8)
-    levels[:, ::2] = 107  # all bins alike: every coefficient but the first is constant
+    levels[:, ::2] = 107  # all bins are equal, so every coefficient except the first is constant
     assert applied(fit(clips([200] * 4, levels), 8), levels).abs().max() < 10
 
     empty = random_levels([200], bins=8)
-    empty[..., 6:] = 0  # as above half the rate of what was resampled
+    empty[..., 6:] = 0  # as in bins above the original Nyquist frequency of resampled audio
     front_end = fit(clips([200], empty), 8)
     source_bins = torch.tensor([[0, 0, 1, 2, 3, 4, 5, 5]])  # content moves into it
     shifted = front_end.decode(front_end.encode_shifted([empty], source_bins))

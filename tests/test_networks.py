@@ -1,21 +1,18 @@
-"""The networks: shapes at every boundary, closed-form sizes, and what they refuse."""
+"""The networks: shapes of all layers, numbers of parameters, and invalid arguments."""
 
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from fma_genre.common import params
 from fma_genre.common.errors import InputError
 from fma_genre.learning import build
 
-PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 FRAMES, BANDS, BINS = 128, 128, 512
-# FACTS of the two papers, as arguments; those of params.yaml are compared with them.
+# The published architectures.
 CNN: dict[str, Any] = {
     "channels": (128, 128, 256, 256, 512),
     "pools": (4, 4, 4, 2, 1),
@@ -39,7 +36,7 @@ def segments(*shape: int) -> Tensor:
 
 
 def output_shapes(model: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """The output shape of every module of `model`, without the segments' dimension."""
+    """The output shape of every module of `model`, without the dimension of the segments."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, module in model.named_modules():
 
@@ -54,17 +51,6 @@ def output_shapes(model: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]
 
 def count(module: nn.Module) -> int:
     return sum(weights.numel() for weights in module.parameters())
-
-
-def test_parameters_are_the_published_shapes() -> None:
-    for key, expected in (("cnn", CNN), ("birnn", BIRNN)):
-        model = PARAMS.models[key]
-        assert model.network == key
-        assert model.train.segment_frames == FRAMES
-        arguments, _ = build.read_arguments(model, f"models.{key}")
-        dropout = {"dropout": expected["dropout"]}  # is free
-        assert arguments | dropout == expected
-    assert {key: model.representation for key, model in PARAMS.models.items()} == {"cnn": "mel", "birnn": "stft"}
 
 
 # 1D-CNN. ----------------------------------------------------------------------------------------------------------
@@ -102,7 +88,7 @@ def test_cnn_size_in_closed_form(classes: int) -> None:
 
 
 def first_layer(model: Any, kernel: int) -> nn.Sequential:
-    """Padding and convolution of the first block, with all weights 1: it sums over its window."""
+    """Padding and convolution of the first block. All weights are 1, so the convolution sums over its window."""
     padding, convolution = list(model.blocks[0])[:2]
     assert convolution.kernel_size == (kernel,)
     nn.init.ones_(convolution.weight)
@@ -113,7 +99,7 @@ def first_layer(model: Any, kernel: int) -> nn.Sequential:
     ("kernel", "reach"), [(1, [10]), (3, [9, 10, 11]), (4, [8, 9, 10, 11]), (5, [8, 9, 10, 11, 12])]
 )
 def test_same_padding_puts_one_more_zero_after_than_before(kernel: int, reach: list[int]) -> None:
-    """Frame t of a kernel of 4 sees t − 1 … t + 2, so what happens at 10 is seen by 8 … 11."""
+    """With a kernel of 4, output t depends on frames t − 1 to t + 2, so frame 10 affects outputs 8 to 11."""
     impulse = torch.zeros(1, BANDS, 32)
     impulse[0, 0, 10] = 1
     seen = first_layer(cnn(kernel=kernel), kernel)(impulse)[0, 0]
@@ -150,7 +136,7 @@ def test_birnn_frequency_goes_from_512_to_128_and_time_stays(classes: int) -> No
 
 @pytest.mark.parametrize("classes", [8, 16])
 def test_birnn_size_in_closed_form(classes: int) -> None:
-    """A GRU has three gates, two biases each, in two directions."""
+    """A GRU has three gates with two biases each, in both directions."""
     model = birnn(classes=classes)
     gru = 2 * 3 * (128 * 128 + 128 * 128 + 2 * 128)
     assert count(model.gru) == gru == 198_144
@@ -165,7 +151,7 @@ def test_birnn_takes_other_inputs(bins: int, pool: int, frames: int) -> None:
 
 
 def gru_by_hand(inputs: Tensor, gru: nn.GRU, suffix: str) -> Tensor:
-    """Last state over time of (segments, frames, inputs), from the GRU's equations."""
+    """The last state for inputs (segments, frames, inputs), from the equations of the GRU."""
     weights = [getattr(gru, name + suffix) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
     state = torch.zeros(len(inputs), gru.hidden_size)
     for frame in inputs.unbind(dim=1):
@@ -178,7 +164,7 @@ def gru_by_hand(inputs: Tensor, gru: nn.GRU, suffix: str) -> Tensor:
 
 
 def test_birnn_features_are_the_final_states_of_both_directions() -> None:
-    """The backward direction's final state is the one at the first frame."""
+    """The final state of the backward direction is the state at the first frame."""
     model = birnn(hidden=16, embedding=8).eval()
     inputs = segments(2, 20, BINS)
     pooled = inputs.unflatten(2, (256, 2)).amax(dim=3)  # neighbouring bins
@@ -213,11 +199,11 @@ def test_on_the_meta_device_a_network_has_shapes_but_no_memory(make: Callable[[]
 @pytest.mark.parametrize(
     ("name", "changed", "says"),
     [
-        ("cnn", {"frames": 127}, r"models\.x: expected pools that leave a frame of 127, found \[4, 4, 4, 2, 1\]"),
-        ("cnn", {"frames": 2}, r"models\.x: expected pools that leave a frame of 2, found"),
-        ("cnn", {"pools": (4, 4, 4, 2, 2)}, r"models\.x: expected pools that leave a frame of 128, found"),
-        ("cnn", {"pools": (4, 4)}, r"models\.x: expected as many pools as channels, found 2 and 5"),
-        ("cnn", {"channels": (64,)}, r"models\.x: expected as many pools as channels, found 5 and 1"),
+        ("cnn", {"frames": 127}, r"models\.x: expected pools that leave .* of 127 frames, found \[4, 4, 4, 2, 1\]"),
+        ("cnn", {"frames": 2}, r"models\.x: expected pools that leave at least one of 2 frames, found"),
+        ("cnn", {"pools": (4, 4, 4, 2, 2)}, r"models\.x: expected pools that leave at least one of 128 frames, found"),
+        ("cnn", {"pools": (4, 4)}, r"models\.x: expected as many pools as channels, found 2 pools and 5 channels"),
+        ("cnn", {"channels": (64,)}, r"models\.x: expected as many pools as channels, found 5 pools and 1 channels"),
         ("birnn", {"pool": 513}, r"models\.x: expected a pool of at most 512 bins, found 513"),
         ("birnn", {"bins": 1}, r"models\.x: expected a pool of at most 1 bins, found 2"),
     ],

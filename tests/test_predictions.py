@@ -1,4 +1,4 @@
-"""Predictions in a file: all of them come back, the same ones have the same bytes, and damage is named in a line."""
+"""Files of predictions: reading and writing, reproducible bytes, damaged files."""
 
 import io
 import json
@@ -94,13 +94,13 @@ def array(values: Any) -> bytes:
 
 
 def flip(content: bytes) -> bytes:
-    """Change bytes of the stored numbers, which only the checksum of the zip notices."""
+    """Change bytes of the stored numbers. Only the checksum in the zip detects this."""
     middle = len(content) // 3
     return content[:middle] + bytes(byte ^ 255 for byte in content[middle : middle + 40]) + content[middle + 40 :]
 
 
 def edited(**changed: Any) -> Callable[[dict[str, Any]], bytes]:
-    """The file with some arrays replaced, or left out if None."""
+    """The file with some arrays replaced, or removed if None."""
     return lambda arrays: archive({key: value for key, value in (arrays | changed).items() if value is not None})
 
 
@@ -172,7 +172,7 @@ def test_a_learning_curve_that_is_cut_off_is_refused(tmp_path: Path, length: int
 
 
 def test_several_runs_without_probabilities_are_refused(tmp_path: Path) -> None:
-    """They would have no ensemble."""
+    """An ensemble averages probabilities."""
     split = SplitPredictions(np.arange(2), np.zeros((2, 2), int))
     write(tmp_path / "x.npz", Predictions("small", ["a", "b"], [0, 1], split, split, {}))
     with pytest.raises(InputError, match="expected one run of a system without probabilities, found 2"):

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a line a minute in a log."""
+"""Progress: a bar on a terminal, one line per minute in a log."""
 
 import io
 import sys

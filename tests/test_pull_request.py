@@ -1,4 +1,4 @@
-"""A pull request, played: a remote, a base, branches, a shallow clone of the merge, and the workflows' own commands."""
+"""The report on a pull request, made by the workflow's commands in a shallow clone of the merge commit."""
 
 import contextlib
 import itertools
@@ -39,7 +39,7 @@ def metrics(project: Project, name: str) -> dict[str, Any]:
 
 
 def propose(base: Project, branch: Project, folder: Path) -> Project:
-    """The clone that GitHub's runner has of a pull request: the merge of branch into base, and no further back."""
+    """Propose a branch; return the clone of GitHub's runner: the merge into base, with a history of two commits."""
     remote = folder / "remote.git"
     git(folder, "clone", "--quiet", "--bare", str(base.path), str(remote))
     git(branch.path, "checkout", "--quiet", "-b", "proposal")
@@ -58,7 +58,7 @@ def propose(base: Project, branch: Project, folder: Path) -> Project:
 
 
 def report(runner: Project, folder: Path, code: int = 0) -> str:
-    """The finding of the workflow, by its own commands."""
+    """The report that the commands of the workflow write."""
     environment = runner.environment | {"BASE": "main", "URL": URL, "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
     done = workflows.run("report", "Compare with the base", runner.path, environment)
     assert done.returncode == code, done.stderr
@@ -97,8 +97,8 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
         if cnn[metric] != birnn[metric]
     }
     assert text.endswith(
-        "| stage that has run | because of |\n|---|---|\n"
-        "| `promote` | `model` `cnn` → `birnn`, `metrics/cnn.json`, `models/cnn`, `metrics/birnn.json` and others |\n"
+        "| changed stage | reason |\n|---|---|\n"
+        "| `promote` | `model` `cnn` → `birnn`, `metrics/cnn.json`, `models/cnn`, `metrics/birnn.json` and 1 more |\n"
     )
     assert "### Results compared with `main`\n" in text
     assert "| | metric | `main`, % | this branch, % | change |" in text
@@ -106,20 +106,21 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
     assert "out of date" not in text
 
 
+@pytest.mark.slow
 def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, tmp_path: Path) -> None:
     branch.edit_params(lambda params: params["models"]["birnn"].update(hidden=16))
     branch.repro()
     text = report(propose(finished, branch, tmp_path), tmp_path)
     before, after = metrics(finished, "birnn"), metrics(branch, "birnn")
     changed = {metric for metric in METRICS if before[metric] != after[metric]}
-    assert changed, "the miniature must change for this test to say anything"
+    assert changed, "this test needs metrics that change"
     found = rows(text)
     for metric in METRICS:
         row = found.get(("birnn", metric.replace("f1", "F1")))
         assert row == (expected(before[metric], after[metric]) if metric in changed else None)
     pairs = [metrics(project, "comparison")["birnn_minus_cnn"] for project in (finished, branch)]
     for metric in METRICS:
-        row = found.get(("comparison", f"birnn less cnn, {metric.replace('f1', 'F1')}"))
+        row = found.get(("comparison", f"birnn − cnn, {metric.replace('f1', 'F1')}"))
         old, new = (pair[metric] for pair in pairs)
         assert row == (expected(old, new) if old != new else None)
     assert {name for name, _ in found} <= {"birnn", "comparison"}
@@ -130,14 +131,15 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     assert all(address.startswith(f"{URL}/plots/") for address in shown)
 
 
+@pytest.mark.slow
 def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Project, tmp_path: Path) -> None:
-    """Not even if they have the same name and size; DVC's cache knows that they were computed a moment ago."""
+    """Not even if both data sets have the same name and size."""
     branch.edit_params(choose("dataset", "other"))
     branch.repro()
     renamed = branch.copy(tmp_path / "renamed")
     text = report(propose(finished, branch, tmp_path), tmp_path)
     assert not rows(text)
-    assert "**Not subtracted**: `promoted`, `birnn`, `cnn`, `svm`, `comparison` were measured on" in text
+    assert "**Not comparable**: the metrics of `promoted`, `birnn`, `cnn`, `svm`, `comparison` were measured on" in text
     tests = [metrics(project, "cnn")["n_test"] for project in (finished, branch)]
     assert f"`demo ({tests[0]} test tracks)` in `main`, and on `other ({tests[1]} test tracks)` in this branch." in text
     assert "`dataset` `demo` → `other`" in text
@@ -149,7 +151,7 @@ def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Pro
     (tmp_path / "second").mkdir()
     text = report(propose(finished, renamed, tmp_path / "second"), tmp_path / "second")
     assert not rows(text)
-    assert "test tracks)` in both, but from other archives or tracks." in text
+    assert "test tracks)` in both branches, but the archives or the tracks differ." in text
 
 
 def test_a_branch_that_deletes_results_is_out_of_date(finished: Project, branch: Project, tmp_path: Path) -> None:
@@ -160,17 +162,18 @@ def test_a_branch_that_deletes_results_is_out_of_date(finished: Project, branch:
     assert "`compare`" in text
 
 
+@pytest.mark.slow
 def test_a_branch_that_removes_a_model(finished: Project, branch: Project, tmp_path: Path) -> None:
-    """DVC leaves its files and its records in dvc.lock: they are neither results nor out of date."""
+    """DVC leaves its files and its entries in dvc.lock. They count neither as results nor as out of date."""
     branch.edit_params(lambda params: params["models"].pop("birnn"))
     branch.repro()
     assert "train@birnn" in (branch.path / "dvc.lock").read_text()
     assert not (branch.path / "data/predictions/birnn.npz").exists()
     text = report(propose(finished, branch, tmp_path), tmp_path)
-    assert "| `train@birnn` | is gone |" in text
-    assert "| `evaluate@birnn` | is gone |" in text
+    assert "| `train@birnn` | removed from dvc.yaml |" in text
+    assert "| `evaluate@birnn` | removed from dvc.yaml |" in text
     change = metrics(finished, "comparison")["birnn_minus_cnn"]["accuracy"]
-    assert rows(text)["comparison", "birnn less cnn, accuracy"] == (f"{100 * change:.2f}".replace("-", "−"), "", "")
+    assert rows(text)["comparison", "birnn − cnn, accuracy"] == (f"{100 * change:.2f}".replace("-", "−"), "", "")
     assert {name for name, _ in rows(text)} == {"comparison", "birnn"}
     accuracy = f"{100 * metrics(finished, 'birnn')['accuracy']:.2f}"
     assert rows(text)["birnn", "accuracy"] == (accuracy, "", "")
@@ -186,21 +189,21 @@ def test_a_branch_that_cannot_be_compared_says_why(
     (branch.path / path).write_text(content)
     text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
     assert text.startswith("<!-- metric differences -->\n")
-    assert path in text.partition("**They cannot be compared**: ")[2]
+    assert path in text.partition("**Comparison failed**: ")[2]
 
 
 def test_a_branch_whose_results_are_older_than_its_code(finished: Project, branch: Project, tmp_path: Path) -> None:
     branch.edit_params(lambda params: params["train"].update(lr=0.123))
     text = report(propose(finished, branch, tmp_path), tmp_path, code=1)
-    would_run = "`train@cnn`, `train@birnn`, and the stages that depend on them"
+    would_run = "`train@cnn`, `train@birnn`, and all dependent stages"
     assert f"**dvc.lock is out of date**: `dvc repro` would run {would_run}" in text
 
 
 def test_a_branch_that_changes_no_result(finished: Project, branch: Project, tmp_path: Path) -> None:
     (branch.path / "README.md").write_text("a better one\n")
     text = report(propose(finished, branch, tmp_path), tmp_path)
-    assert "No metric has changed." in text
-    assert "No stage has run." in text
+    assert "Accuracy, precision, recall and F1 have not changed." in text
+    assert "No stage has changed." in text
     assert "Figures" not in text
 
 
@@ -216,9 +219,10 @@ def test_a_first_pull_request_on_a_base_without_results(finished: Project, branc
     for metric in METRICS:
         value = metrics(finished, "cnn")[metric]
         assert found["promoted", metric.replace("f1", "F1")] == ("", f"{100 * value:.2f}", "")
-    assert "| `train@cnn` | is new |" in text
+    assert "| `train@cnn` | new stage |" in text
 
 
+@pytest.mark.slow
 def test_make_diff_reads_the_working_tree(finished: Project, branch: Project) -> None:
     branch.edit_params(choose("model", "birnn"))
     branch.repro()
@@ -239,10 +243,10 @@ def test_make_diff_reads_the_working_tree(finished: Project, branch: Project) ->
         ("dvc.yaml", "{"), ("dvc.yaml", "stages"), ("params.yaml", "[]"),
     ],
 )  # fmt: skip
-def test_results_that_are_no_results_are_refused_in_a_line(branch: Project, path: str, content: str) -> None:
+def test_invalid_results_are_refused_in_one_line(branch: Project, path: str, content: str) -> None:
     (branch.path / path).unlink()
     (branch.path / path).write_text(content)
-    done = branch.run("python", "src/diff.py", "main", check=False)
+    done = branch.run_here("src/diff.py", "main", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("diff: ")
     assert path in done.stderr
@@ -311,13 +315,13 @@ def writes(content: bytes) -> Callable[[Path], object]:
 
 @pytest.fixture(scope="module")
 def hostile(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A checkout for all that follows: nothing in it is ever read to its end."""
+    """A checkout for the hostile files of the following tests."""
     return finished.copy(tmp_path_factory.mktemp("hostile") / "branch")
 
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """`path`, of which there is nothing; afterwards what was there, or nothing, is again."""
+    """Remove the file for the block; restore it afterwards."""
     content = path.read_bytes() if path.exists() else None
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
@@ -330,10 +334,7 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def refused(project: Project, base: str = "main") -> str:
-    done = subprocess.run(
-        [sys.executable, "src/diff.py", base], cwd=project.path, env=project.environment,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = project.run_here("src/diff.py", base, check=False)
     assert done.returncode == 1
     assert done.stdout.count("\n") < 8
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -342,7 +343,7 @@ def refused(project: Project, base: str = "main") -> str:
 
 @pytest.mark.parametrize("name", ["metrics/cnn.json", "dvc.lock"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_is_refused_and_not_waited_for(hostile: Project, name: str, kind: str) -> None:
+def test_special_files_are_refused_without_waiting(hostile: Project, name: str, kind: str) -> None:
     make, found = KINDS[kind]
     with replaced(hostile.path / name) as path:
         make(path)
@@ -353,7 +354,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(hostile: Project, name: s
 
 @pytest.mark.parametrize("name", ["report.md", "plots/training/cnn.csv", "data/index.csv", "src/promote.py"])
 @pytest.mark.parametrize("kind", ["pipe", "zero"])
-def test_what_dvc_would_read_without_end_is_refused(hostile: Project, name: str, kind: str) -> None:
+def test_endless_files_that_dvc_would_read_are_refused(hostile: Project, name: str, kind: str) -> None:
     with replaced(hostile.path / name) as path:
         KINDS[kind][0](path)
         assert refused(hostile) == f"diff: {name}: expected a file, found {'a pipe' if kind == 'pipe' else DEVICE}\n"
@@ -387,8 +388,9 @@ def test_a_base_that_is_hostile_is_refused_by_its_name(
     assert refused(hostile, "bad").startswith(f"diff: {name} in bad: ")
 
 
+@pytest.mark.slow
 def test_a_checkout_below_another_repository(finished: Project, tmp_path: Path) -> None:
-    """Its paths, figures and their addresses are those of the folder that it is."""
+    """Paths and the addresses of figures are relative to the checkout's folder in that repository."""
     folder = tmp_path / "larger" / "my music"
     project = finished.copy(folder)
     shutil.rmtree(folder / ".git")
@@ -407,11 +409,11 @@ def test_a_checkout_below_another_repository(finished: Project, tmp_path: Path) 
 
 
 def test_the_note_about_the_demo_follows_the_results(branch: Project) -> None:
-    """Not what params.yaml says today: nothing has run on it."""
+    """Not params.yaml, which may name a data set on which no stage has run yet."""
     real = {"audio": {"url": "a.zip", "sha1": "0" * 40}, "metadata": {"url": "b.zip", "sha1": "0" * 40}}
     branch.edit_params(lambda params: params["datasets"].update(real=real | {"subset": "medium"}))
     branch.edit_params(choose("dataset", "real"))
-    done = branch.run("python", "src/diff.py", "main", check=False)
+    done = branch.run_here("src/diff.py", "main", check=False)
     assert done.returncode == 1
     assert "out of date" in done.stdout
     assert "synthetic demo" in done.stdout
@@ -451,12 +453,12 @@ def test_stages_are_those_of_the_pipeline_and_its_parameters() -> None:
 EVIL = "x` <img src=x> @somebody | [a](javascript:b)"
 
 
-def test_the_demo_is_known_by_what_the_results_say() -> None:
+def test_synthetic_data_are_known_from_the_results() -> None:
     demo, real = {"audio": {"url": "demo"}}, {"audio": {"url": "https://example.org/a.zip"}}
     ran = {"download": {"params": {"params.yaml": {"dataset": "x", "datasets.x": demo}}, "deps": [], "outs": []}}
     metrics = {"cnn": {"dataset": "x"}}
     assert pull_request.is_synthetic(Results(metrics, ran), {})
-    assert pull_request.is_synthetic(Results(metrics, ran), {"datasets": {"x": real}}), "what ran counts"
+    assert pull_request.is_synthetic(Results(metrics, ran), {"datasets": {"x": real}}), "dvc.lock counts"
     assert pull_request.is_synthetic(Results(metrics, {}), {"datasets": {"x": demo}})
     assert not pull_request.is_synthetic(Results({"cnn": {"dataset": "fma"}}, ran), {"dataset": "x"})
     assert not pull_request.is_synthetic(Results({}, ran), {})
@@ -466,7 +468,7 @@ def test_the_demo_is_known_by_what_the_results_say() -> None:
 
 
 def test_names_and_values_of_a_branch_are_shown_as_code() -> None:
-    """Nothing of them is Markdown, HTML or a mention: outside of code, the text has only what is written here."""
+    """Names cannot add Markdown, HTML or mentions to the report."""
     record = {"cmd": EVIL, "outs": [], "deps": [{"path": EVIL, "md5": "1"}], "params": {"params.yaml": {EVIL: EVIL}}}
     other = {"cmd": "y", "outs": [], "deps": [{"path": EVIL, "md5": "2"}], "params": {"params.yaml": {EVIL: {EVIL: 1}}}}
     base = Results({"cnn": {"accuracy": 0.5, "dataset": "demo", "n_test": 3}}, {EVIL: record})
@@ -478,20 +480,20 @@ def test_names_and_values_of_a_branch_are_shown_as_code() -> None:
         },
         {EVIL: other, f"{EVIL}2": other},
     )
-    text = pull_request.report(base, here, name=EVIL, stale=[EVIL], figures={}, synthetic=False)
+    text = pull_request.report(base, here, base=EVIL, stale=[EVIL], figures={}, synthetic=False)
     text += pull_request.failure(EVIL, EVIL)
     outside = re.sub(r"`[^`\n]*`", "", text)
     for dangerous in ("<img", "@", "javascript", "](", "somebody"):
         assert dangerous in text
         assert dangerous not in outside
     tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {3, 6}, "no name adds a cell"
+    assert {line.count("|") for line in tables} == {3, 6}, "a name adds a cell"
 
 
 # Posting it. ------------------------------------------------------------------------------------------------------
 
 FAKE = """#!/usr/bin/env python3
-# Stands in for GitHub's command-line program: answers from a file, and writes down what it is asked.
+# A fake of GitHub's command-line program: answers from a file, and logs its arguments.
 import json, os, shutil, subprocess, sys
 arguments = sys.argv[1:]
 state = json.load(open(os.environ["FAKE_STATE"]))
@@ -531,7 +533,7 @@ def test_a_report_that_was_never_made_replaces_the_old_one(tmp_path: Path) -> No
     *_, last = post(tmp_path, "github-actions[bot]", head="abc", reported=False)
     assert last[2] == "PATCH"
     assert (tmp_path / "comment.md").read_text() == (
-        "<!-- metric differences -->\n\n**There is no report**: https://github.com/runs/5 says why.\n\n"
+        "<!-- metric differences -->\n\n**There is no report.** See https://github.com/runs/5 for the reason.\n\n"
     )
 
 
@@ -541,7 +543,7 @@ def test_a_report_of_an_older_push_is_not_posted(tmp_path: Path) -> None:
 
 
 def post(folder: Path, earlier: str | None, head: str, reported: bool = True) -> list[list[str]]:
-    """Runs the step that comments; the calls of gh that it made."""
+    """Run the step that posts the comment; return its calls of gh."""
     programs = folder / "programs"
     programs.mkdir()
     (programs / "gh").write_text(FAKE)
@@ -569,8 +571,9 @@ def post(folder: Path, earlier: str | None, head: str, reported: bool = True) ->
 # An experiment by hand. -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_experiment_becomes_a_pull_request(finished: Project, tmp_path: Path) -> None:
-    """On a runner's shallow clone, with a folder as DVC remote; started once more, it has nothing to propose."""
+    """In a runner's shallow clone, with a folder as DVC remote. An experiment without changes proposes nothing."""
     origin = tmp_path / "origin.git"
     source = finished.copy(tmp_path / "source")
     source.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
@@ -595,12 +598,12 @@ def test_an_experiment_becomes_a_pull_request(finished: Project, tmp_path: Path)
             "FAKE_STATE": str(tmp_path / "state.json"), "FAKE_LOG": str(tmp_path / "log"),
             "PATH": f"{tmp_path}{os.pathsep}{runner.environment['PATH']}",
         }  # fmt: skip
-        for step in ("Run it", "Propose it"):
+        for step in ("Run the experiment", "Open a pull request"):
             done = workflows.run("experiment", step, runner.path, environment)
             assert done.returncode == 0, done.stdout + done.stderr
             said[model, step] = done.stdout
-    assert stages_run(said["birnn", "Run it"]) <= {"promote"}, "the rest is in the remote"
-    assert "Nothing has changed" in said["cnn", "Propose it"]
+    assert stages_run(said["birnn", "Run the experiment"]) <= {"promote"}, "the other outputs are in the remote"
+    assert "Nothing has changed" in said["cnn", "Open a pull request"]
     (created,) = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert created[:4] == ["pr", "create", "--base", "main"]
     assert set(rows((tmp_path / "report.md").read_text())) == {

@@ -1,4 +1,4 @@
-"""Real recordings: the pipeline with nothing but an entry in params.yaml."""
+"""The first stages on real recordings, which need only an entry in params.yaml."""
 
 import io
 import math
@@ -13,7 +13,7 @@ from fma_genre import store
 from project import Project, create
 from real import REAL, needs_real
 
-pytestmark = needs_real
+pytestmark = [needs_real, pytest.mark.slow]
 
 INSTRUMENTS = REAL / "instruments"
 CC_MUSIC = REAL / "cc_music"
@@ -27,7 +27,7 @@ SHA1 = {
 
 
 def give(project: Project, name: str, folder: str, audio: str) -> None:
-    """Makes archives in `folder`, a path or a url, the data set of the project, by an entry in params.yaml."""
+    """Make archives in `folder`, a path or a url, the project's data set."""
     parts = {"audio": f"{audio}.zip", "metadata": f"{audio}_metadata.zip"}
     entry = {part: {"url": f"{folder}/{file}", "sha1": SHA1[file]} for part, file in parts.items()}
 
@@ -40,23 +40,23 @@ def give(project: Project, name: str, folder: str, audio: str) -> None:
 
 @pytest.fixture(scope="module")
 def instruments(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """300 clips of single instruments, up to their spectrograms."""
+    """A project with the spectrograms of 300 clips of single instruments."""
     folder = tmp_path_factory.mktemp("instruments")
     project = create(folder / "project", folder / "home")
     give(project, "instruments", str(INSTRUMENTS), "fma_instruments")
     for stage in STAGES:
-        project.run("python", f"src/{stage}.py")
+        project.run_here(f"src/{stage}.py")
     return project
 
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """39 clips of music, up to their spectrograms."""
+    """A project with the spectrograms of 39 clips of music."""
     folder = tmp_path_factory.mktemp("music")
     project = create(folder / "project", folder / "home")
     give(project, "cc_music", CC_MUSIC.as_uri(), "fma_ccmusic")
     for stage in STAGES:
-        project.run("python", f"src/{stage}.py")
+        project.run_here(f"src/{stage}.py")
     return project
 
 
@@ -78,7 +78,7 @@ def test_every_clip_of_instruments_is_used(instruments: Project) -> None:
     assert (index["frames"] > 0).all()
     assert (index["left_out"] == "").all()
     assert not index["cut"].any()  # the longest lasts 26 s
-    assert (index["frames"] < 128).any(), "segments of some clips have to be filled"
+    assert (index["frames"] < 128).any(), "some clips are shorter than a segment"
 
 
 @pytest.mark.parametrize("row", [0, 77, 150, 299])
@@ -90,14 +90,14 @@ def test_a_row_is_as_long_as_its_clip(instruments: Project, row: int) -> None:
     assert line["frames"] == 1 + math.ceil(info.frames * 22050 / info.samplerate) // 512
     for representation in ("mel", "stft"):
         levels = store.open_store(representation, instruments.path / "data").levels[row]
-        assert levels[: line["frames"]].max() == 255  # the clip's maximum
+        assert levels[: line["frames"]].max() == 255  # the maximum of the clip
         assert not levels[line["frames"] :].any()
 
 
 def test_every_clip_of_music_is_used(music: Project) -> None:
     index = read_index(music)
     assert len(index) == 39
-    assert index["frames"].between(1285, 1292).all()  # of 30 s
+    assert index["frames"].between(1285, 1292).all()  # frames in 30 s
     assert (index["left_out"] == "").all()
 
 

@@ -1,4 +1,4 @@
-"""Recordings that libsndfile refuses or leaves early: all that can be heard is decoded, and what is missing is said."""
+"""Recordings that libsndfile refuses or decodes only in part: FFmpeg decodes all audible seconds."""
 
 import functools
 import itertools
@@ -18,15 +18,15 @@ from real import REAL, needs_real
 from recordings import NOTES, PLAYABLE, RATE, SECONDS, encode, heard, melody, mp3, playable
 
 TARGET = 22050  # Hz
-DAMAGE = 0.6  # s that may be lost at a damage
-ROUNDING = 2  # samples, where a recording changes its format
+DAMAGE = 0.6  # s that may be lost near damaged bytes
+ROUNDING = 2  # samples; tolerance where the format changes within a recording
 PADDING = 0.3  # s of silence that encoders add
 KINDS = pytest.mark.parametrize("kind", PLAYABLE)
 
 
 @KINDS
-def test_all_that_can_be_heard_is_decoded(kind: str) -> None:
-    """By construction: the seconds are known, and each has its own note, in order."""
+def test_all_audible_seconds_are_decoded(kind: str) -> None:
+    """Each second of the recordings has a known note."""
     clip = audio.load(playable(kind), TARGET, 30)
     assert SECONDS - DAMAGE < len(clip.samples) / TARGET < SECONDS + PADDING
     assert clip.piece.seconds == pytest.approx(len(clip.samples) / TARGET, abs=0.01)
@@ -37,7 +37,7 @@ def test_all_that_can_be_heard_is_decoded(kind: str) -> None:
 
 @KINDS
 def test_windows_are_the_clip_in_pieces(kind: str, tmp_path: Path) -> None:
-    """`predict` hears what extraction does, whichever decoder has to take over, and wherever."""
+    """Prediction in windows and extraction of a whole clip give the same samples, whichever decoder takes over."""
     data = playable(kind)
     (tmp_path / "file").write_bytes(data)
     windows = list(audio.windows(tmp_path / "file", TARGET, 3))
@@ -50,7 +50,7 @@ def test_windows_are_the_clip_in_pieces(kind: str, tmp_path: Path) -> None:
 
 
 @KINDS
-def test_a_recording_that_goes_on_is_cut(kind: str) -> None:
+def test_a_longer_recording_is_cut(kind: str) -> None:
     clip = audio.load(playable(kind), TARGET, 5)
     assert clip.cut
     assert clip.piece.length == pytest.approx(5, abs=1e-4)
@@ -58,15 +58,15 @@ def test_a_recording_that_goes_on_is_cut(kind: str) -> None:
     assert heard(clip.samples, TARGET) == NOTES[:5]
 
 
-def test_a_recording_that_goes_on_in_another_decoder_is_cut() -> None:
-    """libsndfile has the first two seconds, and takes them for all."""
+def test_a_recording_that_only_ffmpeg_decodes_to_its_end_is_cut() -> None:
+    """libsndfile decodes only the first two seconds."""
     clip = audio.load(mp3(0, 2) + mp3(2), TARGET, 2)
     assert (len(clip.samples), clip.cut) == (2 * TARGET, True)
 
 
 @pytest.mark.parametrize("tail", [b"TAG" + bytes(125), bytes(300), b"x" * 50], ids=["ID3v1", "zeros", "text"])
 @pytest.mark.parametrize("seconds", [10, 4.5])
-def test_what_follows_the_audio_changes_no_bit(tail: bytes, seconds: float) -> None:
+def test_bytes_after_the_audio_change_no_sample(tail: bytes, seconds: float) -> None:
     data = mp3()
     plain, followed = audio.load(data, TARGET, seconds), audio.load(data + tail, TARGET, seconds)
     assert plain.samples.tobytes() == followed.samples.tobytes()
@@ -76,8 +76,8 @@ def test_what_follows_the_audio_changes_no_bit(tail: bytes, seconds: float) -> N
 @needs_real
 @pytest.mark.parametrize("name", ["music/fma_music.zip", "cc_music/fma_ccmusic.zip"])
 def test_intact_clips_never_need_the_second_decoder(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither their bits nor the speed of extraction depend on it."""
-    monkeypatch.setattr(recording.Recording, "_open_ffmpeg", lambda _: pytest.fail("FFmpeg was asked"))
+    """Their samples and the speed of extraction do not depend on FFmpeg."""
+    monkeypatch.setattr(recording.Recording, "_open_ffmpeg", lambda _: pytest.fail("FFmpeg was used"))
     with zipfile.ZipFile(REAL / name) as archive:
         members = [member for member in archive.namelist() if member.endswith(".mp3")][::10]
         for member in members:
@@ -92,7 +92,7 @@ def test_intact_clips_never_need_the_second_decoder(name: str, monkeypatch: pyte
     ("data", "length"),
     [
         (mp3(), 10),
-        (mp3(muxer={"write_xing": "0"}), 5),  # nothing says that there was more
+        (mp3(muxer={"write_xing": "0"}), 5),  # the file does not say that it was longer
         (encode(melody(), kind="flac", codec="flac"), 10),
         (encode(melody(), kind="wav", codec="pcm_s16le"), 10),
         (encode(melody(), kind="wav", codec="pcm_f32le"), 10),
@@ -151,7 +151,7 @@ def test_a_playlist_opens_no_other_file(text: str, tmp_path: Path, monkeypatch: 
             audio.load(text.format(name).encode(), TARGET, 30)
 
 
-def test_a_codec_that_nobody_knows_is_refused() -> None:
+def test_an_unknown_codec_is_refused() -> None:
     data = bytearray(encode(melody(0, 1), kind="wav", codec="pcm_s16le"))
     struct.pack_into("<H", data, 20, 0x1234)
     with pytest.raises(UnreadableClipError):
@@ -161,7 +161,7 @@ def test_a_codec_that_nobody_knows_is_refused() -> None:
 @pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("kind", ["caf", "asf", "ogg", "mp4", "matroska", "aiff"])
 def test_a_damaged_file_is_decoded_in_part_or_refused(kind: str, seed: int) -> None:
-    """Whatever the damage, no other exception: a seek to before the beginning, a codec that nobody knows."""
+    """No damage causes another exception, for example by a seek before the beginning or an unknown codec."""
     random = np.random.default_rng(seed)
     data = bytearray(second(kind))
     for _ in range(int(random.integers(1, 8))):
@@ -180,15 +180,13 @@ def second(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_noise_is_no_recording(seed: int) -> None:
+def test_random_bytes_are_refused(seed: int) -> None:
     with pytest.raises(UnreadableClipError):
         audio.load(np.random.default_rng(seed).bytes(100_000), TARGET, 30)
 
 
-def test_a_resource_fork_in_the_working_directory_means_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """libsndfile looks for one beside a file without a name, as is one that is opened by its descriptor."""
+def test_a_resource_fork_in_the_current_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a file opened by its descriptor, which has no name, libsndfile looks for one in the current folder."""
     data = mp3(muxer={"id3v2_version": "0"})
     assert data.startswith(b"\xff")
     expected = audio.load(data, TARGET, 30)
@@ -201,7 +199,7 @@ def test_a_resource_fork_in_the_working_directory_means_nothing(
 
 
 def test_a_rate_that_changes_is_resampled_at_the_change() -> None:
-    """Each part has the samples that it has alone, up to what an encoder adds at both ends."""
+    """Each part has the same samples as alone, except for padding by the encoder at both ends."""
     first, second = mp3(0, 4), mp3(4, rate=48000)
     both = audio.load(first + second, TARGET, 30).samples
     alone = audio.load(first, TARGET, 30).samples
@@ -210,7 +208,7 @@ def test_a_rate_that_changes_is_resampled_at_the_change() -> None:
 
 
 def test_the_decoders_agree_on_an_intact_mp3() -> None:
-    """Two independent implementations of the standard."""
+    """They are independent implementations of the standard."""
     data = mp3()
     with tempfile.TemporaryFile() as file:
         file.write(data)

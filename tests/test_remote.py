@@ -1,10 +1,11 @@
-"""A DVC remote: what one clone pushes, a fresh one pulls, and then has nothing to run."""
+"""DVC remotes: after `dvc pull` of pushed results, a fresh clone is up to date."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from moto.server import ThreadedMotoServer
 
 from project import Project, stages_run
@@ -14,7 +15,7 @@ KEYS = {"access_key_id": "testing", "secret_access_key": "testing"}
 
 @contextmanager
 def s3() -> Iterator[str]:
-    """The address of an S3 server on this machine, with one bucket."""
+    """The address of a local S3 server with one bucket."""
     import boto3
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -34,7 +35,7 @@ def configure(project: Project, url: str, **options: str) -> None:
 
 
 def pulled(finished: Project, folder: Path, url: str, **options: str) -> Project:
-    """A fresh clone of the project with what a copy of it pushed; its FMA_HOME does not exist."""
+    """A fresh clone after `dvc pull` of everything that the project pushed. Its FMA_HOME does not exist."""
     project = finished.copy(folder / "project")
     configure(project, url, **options)
     project.run("dvc", "push")
@@ -53,24 +54,24 @@ def assert_pulled_results_need_no_run(clone: Project, finished: Project) -> None
 
 
 def test_a_folder(finished: Project, tmp_path: Path) -> None:
-    assert_pulled_results_need_no_run(pulled(finished, tmp_path, str(tmp_path / "storage")), finished)
+    """The clone can also promote the other model without archives."""
+    clone = pulled(finished, tmp_path, str(tmp_path / "storage"))
+    assert_pulled_results_need_no_run(clone, finished)
+    assert stages_run(clone.run("dvc", "exp", "run", "-S", "model=birnn").stdout) == {"promote"}
+    assert (clone.path / "metrics/promoted.json").read_bytes() == (finished.path / "metrics/birnn.json").read_bytes()
+    assert not clone.home.exists()
 
 
+@pytest.mark.slow
 def test_s3(finished: Project, tmp_path: Path) -> None:
     with s3() as address:
         clone = pulled(finished, tmp_path, "s3://results/fma", endpointurl=address, **KEYS)
         assert_pulled_results_need_no_run(clone, finished)
 
 
-def test_shipping_the_other_model_in_a_pulled_clone_touches_no_archive(finished: Project, tmp_path: Path) -> None:
-    clone = pulled(finished, tmp_path, str(tmp_path / "storage"))
-    assert stages_run(clone.run("dvc", "exp", "run", "-S", "model=birnn").stdout) == {"promote"}
-    assert (clone.path / "metrics/promoted.json").read_bytes() == (finished.path / "metrics/birnn.json").read_bytes()
-    assert not clone.home.exists()
-
-
-def test_a_stage_in_a_pulled_clone_says_how_to_bring_the_archives_back(finished: Project, tmp_path: Path) -> None:
-    """A data set that was pulled is usable without its archives, until a stage before training must run."""
+@pytest.mark.slow
+def test_a_stage_in_a_pulled_clone_names_the_command_that_fetches_archives(finished: Project, tmp_path: Path) -> None:
+    """Pulled data need no archives until a stage before training must run."""
     clone = pulled(finished, tmp_path, str(tmp_path / "storage"))
     spectrograms = ("dvc", "repro", "--force", "--single-item", "spectrograms")
     refused = clone.run(*spectrograms, check=False)

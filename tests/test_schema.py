@@ -1,4 +1,4 @@
-"""Schemas: every value that a dataclass does not declare is refused in one line that says where it stands."""
+"""Schemas: a value that does not match its declaration in a dataclass is an error in one line with its path."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pytest
 
 from fma_genre.common import schema
 from fma_genre.common.errors import InputError, printable
-from fma_genre.common.schema import Length, Name, Pattern, Range
+from fma_genre.common.schema import Length, Name, Pattern, Range, Rest
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ VALID: dict[str, Any] = {
     "on": True,
     "anything": {"a": [1]},
 }
-HUGE = 10**5000  # Python refuses to write it out
+HUGE = 10**5000  # too long for Python to print
 
 
 def message(value: object, kind: type = Outer, where: str = "train") -> str:
@@ -77,7 +77,7 @@ def test_a_valid_group_becomes_an_instance_with_the_declared_types() -> None:
         ("inner", [512, None, [], "hop", [["hop", 512]]], "a group of named values"),
         ("channels", [128, None, [], {}, "128", [1] * 101, {1: 1}], "a list of 1 to 100 values"),
         ("pair", [[1], [1, 2, 3], None, 1], "a list of 2 to 2 values"),
-        ("label", ["", 7, None, ["a"], True, HUGE], "a text"),
+        ("label", ["", 7, None, ["a"], True, HUGE], "a non-empty string"),
         ("name", ["", "a b", "../up", "a.b", "é", "-x", "a\n", "x" * 65, 7, None], "a name of at most 64 letters"),
         ("sha1", ["00FF", "00ff\n", "00ff0", 1234], "4 hexadecimal digits"),
         ("on", [1, 0, "true", None, []], "true or false"),
@@ -142,13 +142,13 @@ def test_a_wrong_choice_is_corrected() -> None:
     assert text == "train.subset: expected one of small, medium, found 'smal'; did you mean small?"
 
 
-def test_no_group_is_refused_and_without_a_place_the_message_begins_with_expected() -> None:
+def test_a_value_that_is_not_a_group_is_refused() -> None:
     for value in (None, 3, "train", [VALID], True, HUGE):
         assert message(value).startswith("train: expected a group of named values, found ")
         assert message(value, where="").startswith("expected a group of named values, found ")
 
 
-def test_a_value_of_a_million_parts_is_not_shown_whole() -> None:
+def test_a_very_large_value_is_shown_abbreviated() -> None:
     bomb: Any = ["a"]
     for _ in range(30):
         bomb = [bomb] * 10
@@ -164,6 +164,18 @@ def test_schemas_of_a_dataclass_without_parameters_take_no_key() -> None:
 
     assert schema.read(Nothing, {}, "models.cnn") == Nothing()
     assert message({"bands": 1}, Nothing, "models.cnn") == "models.cnn: expected no keys, found 'bands'"
+
+
+def test_a_rest_collects_the_keys_of_no_other_parameter() -> None:
+    @dataclass(frozen=True)
+    class Section:
+        hop: Annotated[int, Range(1, 1024)]
+        others: Rest
+
+    assert schema.read(Section, {"b": [1], "hop": 2, "a": {}}, "") == Section(2, {"b": [1], "a": {}})
+    assert schema.read(Section, {"hop": 2}, "").others == {}
+    assert schema.read(Section, {"hop": 2, "others": 3}, "").others == {"others": 3}
+    assert message({"b": 1}, Section, "x") == "x.hop: expected a whole number from 1 to 1024, found none"
 
 
 # Names that the user chooses. ------------------------------------------------------------------------------------
@@ -231,5 +243,5 @@ def test_wrong_arguments_are_named(arguments: dict[Any, Any], says: str) -> None
 
 @pytest.mark.parametrize(("schemas", "others"), [({"a": Network, "b": Network}, []), ({"a": Network}, ["dropout"])])
 def test_an_argument_that_is_declared_twice_is_refused(schemas: dict[str, type], others: list[str]) -> None:
-    with pytest.raises(InputError, match=r"^models\.x\.\w+: expected one declaration, .* found two$"):
+    with pytest.raises(InputError, match=r"^models\.x\.\w+: expected one declaration, .* found several$"):
         schema.read_arguments({"hidden": 8}, schemas, "models.x", others)

@@ -1,8 +1,10 @@
-"""Representations: librosa's levels within 1e-2 dB, and closed forms where there are any."""
+"""Representations: levels within 0.01 dB of librosa's, and closed forms."""
 
 import dataclasses
 import io
 import math
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import librosa
@@ -12,14 +14,15 @@ import scipy.signal
 
 from fma_genre.common import params
 from fma_genre.common.errors import InputError
-from fma_genre.features import audio, representations
-from fma_genre.features.frames import frame_count
+from fma_genre.common.schema import read
+from fma_genre.features import audio
+from fma_genre.features.build import Representation, build, describe, from_description
+from fma_genre.features.frames import frame_count, power_spectrum
 from fma_genre.features.levels import decibels, quantise, quantised_levels
-from fma_genre.features.mel import Mel, mel_filters
-from fma_genre.features.representations import REPRESENTATIONS, Representation
-from fma_genre.features.stft import Stft, power_spectrum
-from fma_genre.store import dequantise
-from project import ROOT
+from fma_genre.features.representations import mel, stft
+from fma_genre.features.representations.mel import mel_filters
+from fma_genre.store import Description, dequantise
+from project import PARAMS
 from real import needs_real
 from test_audio import RATES, REAL_CLIPS, encode, real_clip, signal
 
@@ -28,19 +31,28 @@ N_FFT, MEL_N_FFT, BANDS = 1024, 2048, 128
 HALF = 20 * math.log10(2)  # dB
 
 
-STFT = Stft(RATE, HOP, FLOOR, N_FFT)
-MEL = Mel(RATE, HOP, FLOOR, MEL_N_FFT, BANDS)
+def make_mel(n_fft: int = MEL_N_FFT, bands: int = BANDS, *, rate: int = RATE, hop: int = HOP) -> mel.Representation:
+    return mel.Representation(mel.Arguments(n_fft, bands), sample_rate=rate, hop=hop, floor_db=FLOOR)
+
+
+def make_stft(n_fft: int = N_FFT, *, rate: int = RATE, hop: int = HOP) -> stft.Representation:
+    return stft.Representation(stft.Arguments(n_fft), sample_rate=rate, hop=hop, floor_db=FLOOR)
+
+
+MEL, STFT = make_mel(), make_stft()
+SETTINGS = params.load(PARAMS).spectrograms
+REPRESENTATIONS = {"mel": {"n_fft": 1024, "bands": 32}, "stft": {"n_fft": 512}}
 BOTH = pytest.mark.parametrize("representation", [STFT, MEL], ids=["stft", "mel"])
 
 
-def spectrogram(representation: Representation, samples: np.ndarray) -> np.ndarray:
-    """(samples,) to dB relative to the maximum, (frames, bins)."""
+def spectrogram(representation: Representation, samples: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+    """Levels in dB relative to the maximum (frames, bins) of samples (samples,)."""
     power = representation.power(samples)
-    return decibels(power, power.max(), representation.floor_db)
+    return decibels(power, power.max(), floor)
 
 
 def librosa_levels(samples: np.ndarray, n_fft: int, bands: int | None, hop: int = HOP) -> np.ndarray:
-    """(frames, bins) in dB under the maximum, without a floor."""
+    """librosa's levels in dB relative to the maximum (frames, bins), without a floor."""
     if bands:
         power = librosa.feature.melspectrogram(y=samples, sr=RATE, n_fft=n_fft, hop_length=hop, n_mels=bands)
     else:
@@ -56,7 +68,7 @@ def assert_within_a_hundredth_of_a_decibel(levels: np.ndarray, expected: np.ndar
 
 
 def assert_librosas(data: bytes) -> None:
-    """Both representations, from a file's bytes on."""
+    """Check both representations of an audio file against librosa."""
     samples, _ = librosa.load(io.BytesIO(data), sr=RATE, duration=30)
     clip = audio.load(data, RATE, 30)
     for representation, n_fft, bands in ((MEL, MEL_N_FFT, BANDS), (STFT, N_FFT, None)):
@@ -83,14 +95,14 @@ def test_synthetic_clips_have_librosas_levels(rate: int, channels: int, kind: st
 @pytest.mark.parametrize(("n_fft", "hop"), [(512, 128), (400, 160), (1024, 1500), (1001, 500)])
 def test_other_settings_have_librosas_levels(n_fft: int, hop: int) -> None:
     samples = signal(RATE, 1)[:, 0].astype(np.float32)
-    levels = spectrogram(Stft(RATE, hop, FLOOR, n_fft), samples)
+    levels = spectrogram(make_stft(n_fft, hop=hop), samples)
     assert_within_a_hundredth_of_a_decibel(levels, librosa_levels(samples, n_fft, None, hop))
-    levels = spectrogram(Mel(RATE, hop, FLOOR, n_fft, 40), samples)
+    levels = spectrogram(make_mel(n_fft, 40, hop=hop), samples)
     assert_within_a_hundredth_of_a_decibel(levels, librosa_levels(samples, n_fft, 40, hop))
 
 
 def test_quiet_bands_in_loud_frames_have_librosas_levels() -> None:
-    """Loud noise up to 5 kHz, and above it noise near the floor: single precision would be off by 0.014 dB."""
+    """Noise is loud up to 5 kHz and near the floor above. In single precision, the error would be 0.014 dB."""
     loud, quiet = np.random.default_rng(0).normal(scale=0.2, size=(2, 10 * RATE))
     low_pass = scipy.signal.firwin(1001, 5000, fs=RATE, window=("kaiser", 12))
     samples = (scipy.signal.lfilter(low_pass, 1, loud) + quiet * 10 ** (-90 / 20)).astype(np.float32)
@@ -116,13 +128,13 @@ def test_thirty_seconds_are_1292_frames_and_128_are_one_segment_of_three() -> No
 @pytest.mark.parametrize("rate", [4000, 8000, 22050, 48000])
 @pytest.mark.parametrize("bands", [2, 20, 128])
 def test_mel_bands_are_equally_wide_on_the_mel_scale(rate: int, bands: int) -> None:
-    frequencies = Mel(rate, HOP, FLOOR, 8192, bands).frequencies()
+    frequencies = make_mel(8192, bands, rate=rate).frequencies()
     np.testing.assert_allclose(frequencies, slaney_centres(bands, rate), rtol=1e-10)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050])
 def test_stft_bins_are_multiples_of_one_frequency_without_0_hertz(rate: int) -> None:
-    frequencies = Stft(rate, HOP, FLOOR, N_FFT).frequencies()
+    frequencies = make_stft(rate=rate).frequencies()
     np.testing.assert_allclose(frequencies, np.arange(1, N_FFT // 2 + 1) * rate / N_FFT, rtol=1e-12)
 
 
@@ -132,8 +144,8 @@ def test_every_bin_has_a_frequency(representation: Representation) -> None:
 
 
 def test_more_mel_bands_than_can_be_told_apart_are_refused() -> None:
-    with pytest.raises(InputError, match=r"spectrograms\.mel: expected bands that n_fft can tell apart, found \d+"):
-        Mel(RATE, HOP, FLOOR, n_fft=256, bands=400)
+    with pytest.raises(ValueError, match=r"^expected fewer bands or a larger n_fft, found \d+ bands without a bin"):
+        make_mel(n_fft=256, bands=400)
 
 
 # By name. ---------------------------------------------------------------------------------------------------------
@@ -141,43 +153,82 @@ def test_more_mel_bands_than_can_be_told_apart_are_refused() -> None:
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_a_description_gives_the_same_representation_again(name: str) -> None:
-    """Other settings than the pipeline's, so that none can come from elsewhere."""
-    pipeline = params.load(ROOT / "params.yaml").spectrograms
-    settings = dataclasses.replace(
-        pipeline, sample_rate=16000, hop=256, floor_db=80.0, mel=params.Mel(1024, 32), stft=params.Stft(512)
-    )
-    description = representations.describe(name, settings, "set", synthetic=True, classes=["a", "b"])
-    again = representations.from_description(description)
+    """The settings differ from those of the pipeline, so they can only come from the description."""
+    common: dict[str, Any] = {"sample_rate": 16000, "seconds": 30.0, "hop": 256, "floor_db": 80.0}
+    settings = params.Spectrograms(**common, representations=REPRESENTATIONS)
+    description = describe(name, settings, "set", synthetic=True, classes=["a", "b"])
+    again = from_description(description)
     samples = signal(16000, 1)[:, 0].astype(np.float32)
-    power = representations.build(name, settings).power(samples)
+    power = build(name, settings).power(samples)
     np.testing.assert_array_equal(again.power(samples), power)
-    assert again.floor_db == 80
+    assert {key: getattr(description, key) for key in common} == common
     assert power.shape == (1 + len(samples) // 256, {"mel": 32, "stft": 256}[name])
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"representation": "stf"}, r"^representation: expected one of mel, stft, found 'stf'; did you mean stft\?$"),
-        ({"representation": "mel"}, "^mel: expected the settings of this representation, found n_fft$"),
-        ({"bands": 128}, "^stft: expected the settings of this representation, found n_fft, bands$"),
+        ({"representation": "stf"}, r"^representation: expected one of .*, found 'stf'; did you mean stft\?$"),
+        ({"representation": "mel"}, r"^mel\.bands: expected a whole number from 2 to 4096, found none$"),
+        ({"arguments": {"bands": 128}}, "^stft: expected the keys n_fft, found 'bands'$"),
+        ({"representation": "mel", "arguments": {"bands": 1}}, r"^mel\.bands: expected .* from 2 to 4096, found 1$"),
+        ({"representation": "mel", "arguments": {"bands": 2000}}, "^mel: expected fewer bands or a larger n_fft"),
     ],
 )
 def test_a_description_of_no_representation_is_refused(changed: dict[str, Any], message: str) -> None:
-    settings = params.load(ROOT / "params.yaml").spectrograms
-    description = representations.describe("stft", settings, "set", synthetic=False, classes=["a", "b"])
+    description = describe("stft", SETTINGS, "set", synthetic=False, classes=["a", "b"])
     with pytest.raises(InputError, match=message):
-        representations.from_description(dataclasses.replace(description, **changed))
+        from_description(dataclasses.replace(description, **changed))
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_a_description_has_the_place_of_each_bin(name: str) -> None:
-    settings = params.load(ROOT / "params.yaml").spectrograms
-    description = representations.describe(name, settings, "set", synthetic=False, classes=["a", "b"])
-    frequencies = representations.build(name, settings).frequencies()
+    description = describe(name, SETTINGS, "set", synthetic=False, classes=["a", "b"])
+    frequencies = build(name, SETTINGS).frequencies()
     assert description.frequencies == tuple(frequencies)
+    assert description.has_frequencies
     np.testing.assert_allclose(description.mels, slaney_mels(frequencies), rtol=1e-12)
     assert (description.dataset, description.synthetic, description.classes) == ("set", False, ("a", "b"))
+
+
+@dataclasses.dataclass
+class Periods:
+    """A representation whose bins have no frequencies."""
+
+    arguments: object
+    sample_rate: int
+    hop: int
+    floor_db: float
+
+    def frequencies(self) -> np.ndarray:
+        return np.zeros(5)
+
+    def power(self, samples: np.ndarray) -> np.ndarray:
+        return np.ones((1 + len(samples) // self.hop, 5), np.float32)
+
+
+def test_bins_without_frequencies_are_described_by_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass
+    class Arguments:
+        longest: int
+
+    module = SimpleNamespace(Arguments=Arguments, Representation=Periods)
+    monkeypatch.setitem(sys.modules, "fma_genre.features.representations.periods", module)
+    settings = dataclasses.replace(SETTINGS, representations={"periods": {"longest": 7}})
+    description = describe("periods", settings, "set", synthetic=False, classes=["a", "b"])
+    assert (description.frequencies, description.mels) == ((0.0,) * 5, (0.0, 1.0, 2.0, 3.0, 4.0))
+    assert not description.has_frequencies
+    assert description.settings == {"longest": 7}
+    assert read(Description, description.as_json(), "") == description
+
+
+@pytest.mark.parametrize(("given", "missing"), [("Arguments", "Representation"), ("Representation", "Arguments")])
+def test_a_module_without_a_class_is_refused(given: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(**{given: stft.Arguments})
+    monkeypatch.setitem(sys.modules, "fma_genre.features.representations.periods", module)
+    settings = dataclasses.replace(SETTINGS, representations={"periods": {"n_fft": 16}})
+    with pytest.raises(InputError, match=rf"representations/periods\.py: expected a class {missing}, found none$"):
+        build("periods", settings)
 
 
 # Closed forms. ----------------------------------------------------------------------------------------------------
@@ -189,21 +240,21 @@ def tone(frequency: float, amplitude: float = 1.0, seconds: float = 1.0) -> np.n
 
 
 def inner(levels: np.ndarray) -> np.ndarray:
-    """Without the frames that reach beyond the ends."""
+    """The frames whose window lies within the clip."""
     return levels[4:-4]
 
 
 @pytest.mark.parametrize("position", [3, 40, 200, 400, 509])
 def test_a_tone_lands_in_its_bin_and_halves_in_its_neighbours(position: int) -> None:
-    """A Hann window's transform is 1 at the tone's own bin, 1/2 beside it and 0 elsewhere; column 0 is bin 1."""
-    levels = inner(spectrogram(Stft(RATE, HOP, 80, N_FFT), tone(position * RATE / N_FFT)))
+    """The transform of a Hann window is 1 at the bin of the tone, 1/2 in the next bins and 0 elsewhere."""
+    levels = inner(spectrogram(STFT, tone(position * RATE / N_FFT), 80))
     expected = np.full(N_FFT // 2, -80.0)
     expected[position - 2 : position + 1] = [-HALF, 0, -HALF]
     np.testing.assert_allclose(levels, np.broadcast_to(expected, levels.shape), atol=0.01)
 
 
 def slaney_mels(hertz: np.ndarray) -> np.ndarray:
-    """Slaney's mel scale: linear up to 1 kHz (15 mel), then a factor of 6.4 for 27 mel."""
+    """Slaney's mel scale: linear up to 1 kHz (15 mel), then logarithmic with a factor of 6.4 per 27 mel."""
     return np.where(hertz < 1000, hertz * 3 / 200, 15 + 27 * np.log(hertz / 1000) / math.log(6.4))
 
 
@@ -220,7 +271,7 @@ def test_a_tone_lands_in_its_mel_band(band: int) -> None:
 
 
 def test_mel_filters_are_triangles_of_equal_area() -> None:
-    """Slaney's normalisation: each reaches 2 / width in Hz. Only wide ones are sampled well enough to see it."""
+    """By Slaney's normalisation, the peak is 2 / width in Hz. Only wide filters have enough bins to show it."""
     filters = mel_filters(RATE, MEL_N_FFT, BANDS)
     area = filters.sum(axis=0) * RATE / MEL_N_FFT
     np.testing.assert_allclose(area[60:], 1, rtol=0.02)
@@ -230,7 +281,7 @@ def test_mel_filters_are_triangles_of_equal_area() -> None:
 
 @pytest.mark.parametrize("frame", [5, 17, 30])
 def test_an_impulse_lands_in_its_frame(frame: int) -> None:
-    """Frame k is centred on sample k · hop: the window is 1 there, 0 at n_fft / 2 and 1/2 at n_fft / 4 from it."""
+    """Frame k is centred on sample k · hop. The window is 1 there, 1/2 at a distance of n_fft / 4, 0 at n_fft / 2."""
     impulse = np.zeros(RATE, np.float32)
     impulse[frame * HOP] = 1
     short = np.full((1 + RATE // HOP, N_FFT // 2), -FLOOR)
@@ -238,12 +289,12 @@ def test_an_impulse_lands_in_its_frame(frame: int) -> None:
     np.testing.assert_allclose(spectrogram(STFT, impulse), short, atol=0.01)
     long = np.full((1 + RATE // HOP, MEL_N_FFT // 2), -FLOOR)
     long[frame - 1 : frame + 2] = np.array([-HALF, 0, -HALF])[:, None]
-    np.testing.assert_allclose(spectrogram(Stft(RATE, HOP, FLOOR, MEL_N_FFT), impulse), long, atol=0.01)
+    np.testing.assert_allclose(spectrogram(make_stft(MEL_N_FFT), impulse), long, atol=0.01)
 
 
 @pytest.mark.parametrize("n_fft", [N_FFT, MEL_N_FFT])
 def test_power_of_a_tone_and_of_white_noise(n_fft: int) -> None:
-    """A full-scale tone has (Σ window / 2)² = (n_fft / 4)² in its bin; noise of variance 1, Σ window² = 3/8 n_fft."""
+    """A full-scale tone has a power of (Σ window / 2)² = (n_fft / 4)²; noise of variance 1, Σ window² = 3/8 n_fft."""
     power = inner(power_spectrum(tone(64 * RATE / n_fft), n_fft, HOP))
     np.testing.assert_allclose(power[:, 64], (n_fft / 4) ** 2, rtol=1e-5)
     noise = np.random.default_rng(0).normal(size=20 * RATE).astype(np.float32)
@@ -281,7 +332,7 @@ def test_silence_in_a_clip_is_floor() -> None:
 
 @BOTH
 def test_stored_levels_are_relative_to_the_maximum_of_the_whole_clip(representation: Representation) -> None:
-    """Not of a block of frames: the second half is 20 dB quieter."""
+    """Not to the maximum of a block of frames. The second half of the clip is 20 dB quieter."""
     noise = np.random.default_rng(0).normal(scale=0.1, size=4 * RATE).astype(np.float32)
     noise[2 * RATE :] /= 10
     levels = quantise(spectrogram(representation, noise), FLOOR)

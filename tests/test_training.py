@@ -1,4 +1,4 @@
-"""Training: both networks can learn, runs repeat bit for bit, and small data sets go through."""
+"""Training: both networks can learn, runs repeat bit for bit, and a stopped training is resumed."""
 
 import functools
 import itertools
@@ -14,42 +14,46 @@ import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
-from fma_genre.common import params
 from fma_genre.common.errors import InputError
-from fma_genre.common.params import Train
+from fma_genre.common.params import load
 from fma_genre.learning import build, svm_head, training
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import make_deterministic
 from fma_genre.learning.inference import predict
 from fma_genre.learning.training import Epoch
+from project import PARAMS
 from stores import make_clips
 
-PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 SEGMENT = 128
-SETTINGS = Train(
+SETTINGS = replace(
+    load(PARAMS).train,
     seed=0,
     runs=1,
     epochs=2,
     segment_frames=SEGMENT,
-    crops=2,
+    crops_per_track=2,
     batch_size=8,
-    batches=400,
+    max_batches=400,
     lr=0.001,
     weight_decay=0.01,
     gradient_norm=1.0,
     label_smoothing=0.0,
-    pitch=0.0,
+    max_pitch_shift=0.0,
     mixup=0.0,
 )
 TINY: dict[str, dict[str, Any]] = {
     "cnn": {"channels": [4, 4], "pools": [4, 4], "kernel": 4, "dense": 8, "dropout": 0.5},
     "birnn": {"pool": 2, "embedding": 4, "hidden": 4, "dropout": 0.3},
 }
+LARGER: dict[str, dict[str, Any]] = {
+    "cnn": {"channels": [32] * 5, "pools": [4, 4, 4, 2, 1], "kernel": 4, "dense": 64, "dropout": 0.1},
+    "birnn": {"pool": 2, "embedding": 32, "hidden": 32, "dropout": 0.1},
+}
 
 
 class Linear(nn.Module):
-    """A network in the least time: the mean frame, and a linear head."""
+    """A fast network: the mean frame and a linear head."""
 
     def __init__(self, bins: int, classes: int) -> None:
         super().__init__()
@@ -63,7 +67,7 @@ class Linear(nn.Module):
 
 
 def synthetic(labels: list[int], bins: int, frames: int = 160, seed: int = 0, noise: float = 40) -> Clips:
-    """Tracks of noise around a spectrum of their class."""
+    """Clips of noise around a spectrum for each class."""
     generator = np.random.default_rng(seed)
     spectra = np.random.default_rng(99).uniform(60, 200, (max(labels) + 1, 1, bins))
     levels = spectra[labels] + generator.normal(0, noise, (len(labels), frames, bins))
@@ -76,19 +80,18 @@ def run(
     *,
     validation: Clips | None = None,
     seed: int = 0,
-    full: bool = False,
+    sizes: dict[str, dict[str, Any]] = TINY,
     state: Path | None = None,
     **changed: Any,
 ) -> tuple[nn.Module, list[Epoch]]:
-    """A network (small unless `full`) made and trained as the train stage does."""
+    """Build and train a network as the stage train does."""
     make_deterministic(seed)
     front_end = fit(data)
     bins, classes = data.levels.shape[2], int(data.labels.max()) + 1
     if name == "linear":
         model: nn.Module = Linear(bins, classes)
     else:
-        arguments = build.read_arguments(PARAMS.models[name], name)[0] if full else TINY[name]
-        model = build.build_network(name, arguments, "models.x", bins=bins, frames=SEGMENT, classes=classes)
+        model = build.build_network(name, sizes[name], "models.x", bins=bins, frames=SEGMENT, classes=classes)
     settings = replace(SETTINGS, **changed)
     with tempfile.TemporaryDirectory() as folder:
         state = state or Path(folder) / "seed0.pt"
@@ -97,7 +100,7 @@ def run(
 
 
 def fit(data: Clips) -> FrontEnd:
-    return build.fit_front_end("cepstral", {"coefficients": 20}, data)
+    return build.fit_front_end("cepstral", {"cepstral_coefficients": 20}, data)
 
 
 def accuracy(model: nn.Module, data: Clips) -> float:
@@ -107,11 +110,11 @@ def accuracy(model: nn.Module, data: Clips) -> float:
 
 @pytest.mark.parametrize(("name", "bins"), [("cnn", 128), ("birnn", 512)])
 def test_each_network_overfits_16_tracks(name: str, bins: int) -> None:
-    """With nothing that tells the classes apart: all tracks are noise around one spectrum."""
+    """Nothing distinguishes the classes: all tracks are noise around the same spectrum."""
     noise = synthetic([0] * 16, bins, frames=SEGMENT, noise=60)
     description = replace(noise.description, classes=("a", "b", "c", "d"))
     data = replace(noise, labels=torch.arange(16) % 4, description=description)
-    model, history = run(name, data, full=True, epochs=12, crops=2, batch_size=16, lr=0.003)
+    model, history = run(name, data, sizes=LARGER, epochs=12, crops_per_track=2, batch_size=16, lr=0.006)
     assert accuracy(model, data) == 1
     assert history[-1].loss < history[0].loss / 2
 
@@ -126,12 +129,12 @@ def test_same_seed_same_bits_other_seed_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize(
-    ("labels", "crops", "batch_size"),
+    ("labels", "crops_per_track", "batch_size"),
     [([0, 1] * 4 + [0], 1, 8), ([0, 1, 0], 1, 64), ([0, 0, 0, 0, 1], 1, 2), ([0, 1], 1, 2), ([0, 1, 2], 1, 2)],
     ids=["one more than a batch", "less than a batch", "one track of a class", "one batch of two", "one left over"],
 )
-def test_small_data_sets_go_through(name: str, labels: list[int], crops: int, batch_size: int) -> None:
-    model, history = run(name, synthetic(labels, 32), crops=crops, batch_size=batch_size)
+def test_small_data_sets_go_through(name: str, labels: list[int], crops_per_track: int, batch_size: int) -> None:
+    model, history = run(name, synthetic(labels, 32), crops_per_track=crops_per_track, batch_size=batch_size)
     assert [epoch.epoch for epoch in history] == [1, 2]
     assert all(np.isfinite([epoch.loss, epoch.validation_loss]).all() for epoch in history)
     assert all(torch.isfinite(weights).all() for weights in model.state_dict().values())
@@ -146,7 +149,7 @@ def test_the_learning_rate_rises_for_a_tenth_of_all_batches_and_falls_to_0(monke
         return step(optimiser, *arguments)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", note)
-    run("linear", synthetic([0, 1] * 10, 32), epochs=5, crops=2, batch_size=8, lr=0.01)
+    run("linear", synthetic([0, 1] * 10, 32), epochs=5, crops_per_track=2, batch_size=8, lr=0.01)
     assert len(rates) == 5 * (20 * 2 // 8)
     assert rates[:2] == pytest.approx([0.01 / 2.5, 0.01 / 1.25])
     assert rates[2:] == pytest.approx([0.005 * (1 + np.cos(np.pi * (step / 25 - 0.1) / 0.9)) for step in range(3, 26)])
@@ -161,7 +164,7 @@ def test_batches_of_large_data_sets_are_larger(monkeypatch: pytest.MonkeyPatch) 
         return augment(clips, group, *arguments, **options)
 
     monkeypatch.setattr(training, "augment", note)
-    run("linear", synthetic([0, 1] * 10, 32), epochs=1, crops=4, batch_size=8, batches=3)
+    run("linear", synthetic([0, 1] * 10, 32), epochs=1, crops_per_track=4, batch_size=8, max_batches=3)
     assert sizes == [27, 27, 26]
 
 
@@ -176,7 +179,7 @@ def test_learning_curve_is_what_the_network_scores_on_validation() -> None:
 
 
 def test_training_loss_is_the_mean_of_all_segments(tmp_path: Path) -> None:
-    """At a learning rate of next to nothing: that of the untrained network, in closed form."""
+    """With a tiny learning rate, the loss is that of the untrained network, which has a closed form."""
     data = synthetic([0, 1, 1, 0, 1], 32, frames=SEGMENT)
     model = Linear(32, 2)
     probabilities = predict(model, data, fit(data)).probabilities
@@ -199,7 +202,7 @@ def test_label_smoothing_keeps_a_network_from_being_certain() -> None:
 
 
 def features(classes: int, tracks: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping clouds of 12 features with very different scales, one of them constant."""
+    """Overlapping classes in 12 features of very different scales; one feature is constant."""
     generator = np.random.default_rng(seed)
     labels = np.arange(tracks) % classes
     centres = np.random.default_rng(7).normal(size=(classes, 12))
@@ -209,7 +212,7 @@ def features(classes: int, tracks: int, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def reference(training_set: tuple[np.ndarray, np.ndarray], values: np.ndarray, c: float) -> np.ndarray:
-    """scikit-learn's predictions, from features standardised here."""
+    """Predictions of scikit-learn on standardised features."""
     mean, deviation = training_set[0].mean(axis=0), training_set[0].std(axis=0)
     scale = np.where(deviation > 0, deviation, 1)
     machine = LinearSVC(C=c, dual="auto", random_state=0, max_iter=5000)
@@ -228,7 +231,7 @@ def test_svm_predicts_what_scikit_learn_does(classes: int, c: float) -> None:
     assert set(predicted) == set(range(classes))
 
 
-def test_svm_chooses_c_on_validation_and_of_equals_the_smallest() -> None:
+def test_svm_chooses_the_smallest_of_the_best_c_on_validation() -> None:
     training_set, validation = features(4, 60, 0), features(4, 400, 1)
     candidates = [10.0, 0.1, 1e-6, 0.001]
     accuracies = {c: (reference(training_set, validation[0], c) == validation[1]).mean() for c in candidates}
@@ -242,11 +245,11 @@ def test_svm_chooses_c_on_validation_and_of_equals_the_smallest() -> None:
     np.testing.assert_array_equal(of_equals.weights, svm_head.fit(training_set, alone, equal[:1]).weights)
 
 
-# What goes wrong. -------------------------------------------------------------------------------------------------
+# Failures. --------------------------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_diverges_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state of the last good epoch is kept: with the cause mended, training goes on from there."""
+    """The state after the last good epoch is kept. When the cause is fixed, training resumes there."""
     data, state = synthetic([0, 1], bins=4), tmp_path / "seed0.pt"
     train_epoch, epochs = training.train_epoch, list[int]()
 
@@ -256,11 +259,11 @@ def test_a_loss_that_diverges_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(training, "train_epoch", diverging)
     with pytest.raises(
-        InputError, match=r"^seed0: expected a finite loss, found nan in epoch 2, batch 2 of 3, with lr 0\.001"
+        InputError, match=r"^seed0: expected a finite loss, found nan in epoch 2, batch 2 of 3: lower lr, which is 0\."
     ):
         run("linear", data, state=state, epochs=3)
     _, history = run("linear", data, state=state, epochs=3)
-    assert len(epochs) == 4, "the first epoch was done once"
+    assert len(epochs) == 4, "the first epoch is not repeated"
     assert [epoch.epoch for epoch in history] == [1, 2, 3]
 
 
@@ -290,14 +293,14 @@ def stop_after(epochs: int) -> Callable[[list[Epoch]], None]:
 def test_training_that_was_stopped_ends_with_the_same_bits(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped twice, after the first and the third epoch; dropout, crops, shifts and mixtures are random."""
+    """Stopped after the first and after the third epoch, with random dropout, crops, shifts and mixtures."""
     data = synthetic([0, 1] * 6, 32)
-    changed: dict[str, Any] = {"epochs": 5, "pitch": 3.0, "mixup": 1.0}
+    changed: dict[str, Any] = {"epochs": 5, "max_pitch_shift": 3.0, "mixup": 1.0}
     straight, history = run(name, data, **changed)
     state = tmp_path / "seed0.pt"
     train = training.train
     for seed, epochs in ((0, 1), (7, 3)):  # only the first seed matters
-        monkeypatch.setattr(training, "train", functools.partial(train, watch=stop_after(epochs)))
+        monkeypatch.setattr(training, "train", functools.partial(train, on_epoch=stop_after(epochs)))
         with pytest.raises(StoppedError):
             run(name, data, seed=seed, state=state, **changed)
     monkeypatch.undo()
@@ -307,7 +310,7 @@ def test_training_that_was_stopped_ends_with_the_same_bits(
     assert all(torch.equal(resumed.state_dict()[key], value) for key, value in straight.state_dict().items())
 
 
-def test_training_that_has_ended_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, state = synthetic([0, 1] * 6, 32), tmp_path / "seed0.pt"
     first, history = run("cnn", data, state=state)
     monkeypatch.setattr(training, "train_epoch", lambda *_: pytest.fail("trained again"))
@@ -317,7 +320,7 @@ def test_training_that_has_ended_is_not_repeated(tmp_path: Path, monkeypatch: py
 
 
 def test_a_torn_or_damaged_checkpoint_is_ignored(tmp_path: Path) -> None:
-    """Cut anywhere, without what a computer that lost power had not written yet, or not a checkpoint at all."""
+    """A checkpoint that was cut, that a power failure left incomplete, or a file that is not a checkpoint."""
     data, state = synthetic([0, 1] * 6, 32), tmp_path / "seed0.pt"
     _, fresh = run("linear", data, seed=1)
     _, history = run("linear", data, state=state)

@@ -1,4 +1,4 @@
-"""The workflows: valid, pinned, with no more rights than they need, and no code of a stranger beside a token."""
+"""GitHub workflows: valid, pinned, with minimal permissions, and without foreign code next to a token."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ def program(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def test_they_are_what_github_understands() -> None:
+def test_workflows_match_githubs_schema() -> None:
     files = sorted(map(str, FOLDER.glob("*.yml")))
     done = subprocess.run(
         [program("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *files],
@@ -44,20 +44,20 @@ def test_rights_are_given_to_jobs_and_actions_are_pinned(name: str) -> None:
             assert "${{" not in step.get("run", ""), "an expression in a script can be an injection"
 
 
-def test_only_by_hand_is_anything_pushed() -> None:
+def test_only_the_manual_workflow_may_push() -> None:
     rights = {name: next(iter(load(name)["jobs"].values()))["permissions"] for name in NAMES}
     assert rights["test"] == rights["report"] == {"contents": "read"}
     assert rights["comment"] == {"actions": "read", "pull-requests": "write"}
     assert "\non:\n  workflow_dispatch:\n" in (FOLDER / "experiment.yml").read_text()
 
 
-def test_what_can_comment_runs_nothing_of_the_branch() -> None:
+def test_the_commenting_workflow_runs_no_code_of_the_branch() -> None:
     steps = load("comment")["jobs"]["comment"]["steps"]
     assert [step.get("uses") for step in steps] == [None]
     assert not re.search(r"python|make|checkout|\./", steps[0]["run"])
 
 
-def test_the_experiment_and_the_makefile_call_what_there_is() -> None:
+def test_all_called_scripts_exist() -> None:
     scripts = "\n".join(
         step.get("run", "") for name in NAMES for job in load(name)["jobs"].values() for step in job["steps"]
     )
@@ -77,8 +77,8 @@ def test_the_tests_run_on_each_python_from_the_oldest_that_is_supported() -> Non
     assert [step["run"] for step in job["steps"] if "run" in step] == ["make test"]
 
 
-def test_the_report_installs_what_it_imports_and_nothing_else() -> None:
-    """Each package takes time that everybody waits for."""
+def test_the_report_installs_only_what_it_imports() -> None:
+    """Every package makes the workflow slower."""
     steps = load("report")["jobs"]["report"]["steps"]
     (install,) = [step["run"] for step in steps if step.get("run", "").startswith("pip install ")]
     installed = set(install.removeprefix("pip install --quiet --constraint requirements.lock ").split())

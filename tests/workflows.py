@@ -1,4 +1,4 @@
-"""The commands of the workflows, run as their runners do."""
+"""Run the commands of GitHub workflows as a runner does."""
 
 import subprocess
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ def load(name: str) -> dict[str, Any]:
 
 
 def run(workflow: str, step: str, folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Runs the commands of a step in `folder`, with values for all that its `env` and its job's declare."""
+    """Run the commands of a step in `folder`. `environment` has values for all variables that step and job declare."""
     job = next(iter(load(workflow)["jobs"].values()))
     found = next(item for item in job["steps"] if item.get("name") == step)
     declared = {**job.get("env", {}), **found.get("env", {})}
-    assert set(declared) <= set(environment), "the test must say what GitHub would"
+    assert set(declared) <= set(environment), "the test must set all declared variables"
     shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", found["run"]]
     return subprocess.run(shell, cwd=folder, env=dict(environment), capture_output=True, text=True, check=False)

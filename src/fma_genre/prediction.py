@@ -1,22 +1,31 @@
-"""A trained model applied to any audio file, as the pipeline evaluates clips.
+"""Prediction of any audio file with a trained model, in the same way as the pipeline predicts clips.
 
-A file is read in windows as long as the clips of the training, each relative to its own maximum, so that memory does
-not grow with its length. The first window gives what `evaluate` gives for a clip. A window of digital silence casts no
-vote: a network, which sees levels relative to the maximum, would name a genre all the same.
+A file is read in windows that are as long as the training clips, so that memory does not grow with the file. Levels
+are relative to the maximum of each window. The first window gets the same probabilities as a clip with
+the same samples in `evaluate`. A window of digital silence has no vote: since levels are relative, a network would
+find some genre even in silence.
 """
 
+import os
 import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fma_genre.common.documents import KINDS
-from fma_genre.common.errors import InputError
+from fma_genre.common.documents import FILE_KINDS
+from fma_genre.common.errors import InputError, printable
+from fma_genre.common.schema import MAX_TEXT_LENGTH
 from fma_genre.features import audio
+from fma_genre.features.build import Representation, from_description
 from fma_genre.features.levels import quantised_levels
-from fma_genre.features.representations import Representation, from_description
+from fma_genre.features.sndfile import stderr_silenced
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices
@@ -24,64 +33,133 @@ from fma_genre.learning.inference import predict
 from fma_genre.results.predictions import PICTURE_FRAMES, thumbnail
 from fma_genre.store import Description
 
-SILENCE = 2.0**-15  # of full scale: a window whose samples deviate less from their mean is silent; a bit of 16
+SILENCE = 2.0**-15  # largest standard deviation of a silent window: one step of 16-bit audio
+PROCESS = os.getpid()  # the process that imported this module
+
+
+class AudioFileError(InputError):
+    """An audio file that does not exist or cannot be decoded."""
+
+
+def load(folder: str | PathLike[str], device: str | torch.device | None = None) -> "Ensemble":
+    """Load a trained model.
+
+    Args:
+        folder: the model's folder, e.g. models/promoted.
+        device: the device that runs the networks; by default the first GPU, or the CPU if there is no GPU.
+
+    Warns:
+        UserWarning: the model was trained on the synthetic demo.
+
+    Raises:
+        InputError: the folder does not exist, or contains no trained model.
+    """
+    model = Ensemble(folder, device)
+    if model.settings.store.synthetic:
+        warnings.warn(f"{model.folder}: {model.description}", stacklevel=2)
+    return model
 
 
 @dataclass(frozen=True)
 class FilePrediction:
+    """Predictions for the segments of a file."""
+
+    classes: tuple[str, ...]
     probabilities: np.ndarray  # (segments, classes): softmax averaged over the runs; all 0 for a silent window
-    starts: np.ndarray  # (segments,), s
-    seconds: float  # decoded
-    missing: float  # s of the file that could not be decoded
+    starts: np.ndarray  # (segments,): start of each segment in s
+    seconds: float  # decoded duration in s
+    missing: float  # duration in s that could not be decoded
     picture: np.ndarray  # (frames, bins): thumbnail of the spectrogram
 
     @property
     def silent(self) -> bool:
-        """Whether no segment casts a vote."""
+        """Whether every window is silent."""
         return not self.probabilities.any()
 
     @property
-    def shares(self) -> np.ndarray:
-        """(classes,): the mean vote; raises ValueError if the file is silent."""
+    def genres(self) -> dict[str, float]:
+        """Mean probability of each genre, most probable first; empty if the file is silent."""
         if self.silent:
-            raise ValueError("no votes on a silent file")
-        return self.probabilities[self.probabilities.any(axis=1)].mean(axis=0)
+            return {}
+        has_vote = self.probabilities.any(axis=1)
+        means = self.probabilities[has_vote].mean(axis=0)
+        order = np.argsort(-means, kind="stable")
+        return {self.classes[place]: float(means[place]) for place in order}
 
 
 class Ensemble:
-    """All runs of a trained model."""
+    """All networks of a trained model, one for each run. Threads may share an instance.
 
-    def __init__(self, folder: Path) -> None:
-        """Raise InputError if the folder is not a trained model's."""
-        self.device = devices()[0]
-        self.settings, front_end = checkpoint.load(folder)
+    A prediction is the mean of the networks' probabilities.
+    """
+
+    def __init__(self, folder: str | PathLike[str], device: str | torch.device | None = None) -> None:
+        """Load the model; arguments and errors are those of `load`."""
+        self.folder = _path(folder)
+        _check_exists(self.folder)
+        self.device = devices()[0] if device is None else torch.device(device)
+        self.settings, front_end = checkpoint.load(self.folder)
         self.front_end = build.move(front_end, self.device)
-        runs = [checkpoint.load_run(folder, self.settings, seed) for seed in self.settings.seeds]
+        with torch.random.fork_rng(devices=[]):  # new networks draw weights; keep the caller's random state
+            runs = [checkpoint.load_run(self.folder, self.settings, seed) for seed in self.settings.seeds]
         self.networks = [network.to(self.device) for network, _ in runs]
-        self.representation = _representation(folder, self.settings.store)
+        self.representation = _representation(self.folder, self.settings.store)
         self.frequencies = np.array(self.settings.store.frequencies)
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Genres that the model knows, in alphabetical order."""
         return self.settings.store.classes
 
-    def predict_file(self, path: Path) -> FilePrediction:
-        """Predict an audio file of any length.
+    @property
+    def description(self) -> str:
+        """The name of the model and its training data, in one line."""
+        store, name = self.settings.store, f"the model {self.settings.key}"
+        if store.synthetic:
+            return f"{name} was trained on the synthetic demo and knows nothing about music"
+        return f"{name} was trained on {printable(store.dataset[:MAX_TEXT_LENGTH])}"
+
+    def __repr__(self) -> str:
+        return f"<Ensemble: {self.description}>"
+
+    def __call__(self, path: str | PathLike[str]) -> dict[str, float]:
+        """Predict the genre of an audio file of any length.
+
+        Returns:
+            The probability of each genre, most probable first; empty if the file is silent.
 
         Raises:
-            OSError: it cannot be opened.
-            audio.UnreadableClipError: it is not audio.
+            InputError: the file does not exist or cannot be decoded, or the model gives no probabilities.
+        """
+        return self.predict_file(path).genres
+
+    def predict_file(self, path: str | PathLike[str]) -> FilePrediction:
+        """Predict all segments of an audio file of any length.
+
+        Raises:
+            AudioFileError: the file does not exist or cannot be decoded.
             InputError: the model gives no probabilities.
         """
-        _check_file(path)
+        path = _path(path)
+        _limit_threads_after_fork()
+        try:
+            _check_file(path)
+            return self._predict_windows(path)
+        except (audio.UnreadableClipError, OSError) as error:
+            raise AudioFileError(f"{path}: expected audio, found: {_reason(error)}") from error
+        except InputError as error:
+            raise InputError(f"{self.folder}: {error}") from error
+
+    def _predict_windows(self, path: Path) -> FilePrediction:
         store = self.settings.store
         probabilities: list[np.ndarray] = []
         starts, pictures, seconds, missing, position = [], [], 0.0, 0.0, 0.0
-        for window in audio.windows(path, store.sample_rate, store.seconds):
+        for window in _quietly(audio.windows(path, store.sample_rate, store.seconds)):
             samples, start = window.samples, position
             position += window.length
             missing += window.length - len(samples) / store.sample_rate
-            if not self._is_long_enough(samples, first=not any(map(np.any, probabilities))):
+            has_votes = any(votes.any() for votes in probabilities)
+            if not self._is_long_enough(samples, has_votes):
                 continue
             votes, times, levels = self._predict_window(samples, start)
             probabilities.append(votes)
@@ -90,11 +168,21 @@ class Ensemble:
             pictures.append(thumbnail(levels, max(1, round(PICTURE_FRAMES * duration / store.seconds))))
             seconds += duration
         return FilePrediction(
-            np.concatenate(probabilities), np.concatenate(starts), seconds, missing, np.concatenate(pictures)
+            classes=self.classes,
+            probabilities=np.concatenate(probabilities),
+            starts=np.concatenate(starts),
+            seconds=seconds,
+            missing=missing,
+            picture=np.concatenate(pictures),
         )
 
     def _predict_window(self, samples: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Votes (segments, classes), times (segments,) in s, and levels (frames, bins); silence has one empty vote."""
+        """Predict the segments of a window that begins at `start` seconds.
+
+        Returns:
+            Probabilities (segments, classes), or one row of zeros for silence; start of each segment in s (segments,);
+            levels (frames, bins).
+        """
         store = self.settings.store
         levels = quantised_levels(self.representation.power(samples), store.floor_db)
         if samples.std() <= SILENCE:
@@ -103,12 +191,13 @@ class Ensemble:
         times = start + clip.even_segments()[1].cpu().numpy() * store.hop / store.sample_rate
         return self._predict_clip(clip), times, levels
 
-    def _is_long_enough(self, samples: np.ndarray, first: bool) -> bool:
-        """Whether a window is to be predicted: at least a segment, unless nothing before it casts a vote."""
-        return len(samples) >= (1 if first else self.settings.train.segment_frames * self.settings.store.hop)
+    def _is_long_enough(self, samples: np.ndarray, has_votes: bool) -> bool:
+        """Whether a window is long enough to predict: one segment, or one sample while no window has a vote yet."""
+        segment = self.settings.train.segment_frames * self.settings.store.hop
+        return len(samples) >= (segment if has_votes else 1)
 
     def _clip(self, levels: np.ndarray) -> Clips:
-        """One clip of unknown genre, from its levels (frames, bins)."""
+        """A single clip of unknown genre, from its levels (frames, bins)."""
         first = torch.zeros(1, dtype=torch.int64, device=self.device)
         return Clips(
             description=self.settings.store,
@@ -121,24 +210,66 @@ class Ensemble:
         )
 
     def _predict_clip(self, clip: Clips) -> np.ndarray:
-        """(segments, classes): the mean of the runs."""
+        """Return the mean of the runs' probabilities (segments, classes)."""
         runs = [predict(network, clip, self.front_end).probabilities.numpy() for network in self.networks]
         return np.mean(runs, axis=0)
 
 
+def _path(given: str | PathLike[str]) -> Path:
+    """Expand ~ and ~user. If there is no such user, the path does not change."""
+    path = Path(given)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error, without the error number and the path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _check_exists(folder: Path) -> None:
+    """Raise InputError if the folder does not exist or cannot be reached."""
+    try:
+        folder.stat()
+    except OSError as error:
+        found = f"{_reason(error)}; `make repro` in a checkout of fma-genre trains models"
+        raise InputError(f"{folder}: cannot load the model: {found}") from error
+
+
 def _check_file(path: Path) -> None:
-    """Raise UnreadableClipError for a pipe, which might never end, or anything else that is no file."""
+    """Raise UnreadableClipError unless the path is a regular file: a pipe, for example, might never end."""
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
-        raise audio.UnreadableClipError(KINDS.get(stat.S_IFMT(mode), "something else"))
+        raise audio.UnreadableClipError(FILE_KINDS.get(stat.S_IFMT(mode), "something else"))
+
+
+def _limit_threads_after_fork() -> None:
+    """Limit PyTorch to one thread in a forked process. With more, it would wait forever for the parent's threads."""
+    if os.getpid() != PROCESS:
+        torch.set_num_threads(1)
+
+
+def _quietly(windows: Iterator[audio.Window]) -> Iterator[audio.Window]:
+    """Yield the windows without the messages that C libraries print while decoding them.
+
+    If other threads are running, the messages stay, since those threads may need standard error.
+    """
+    while True:
+        with stderr_silenced() if threading.active_count() == 1 else nullcontext():
+            window = next(windows, None)
+        if window is None:
+            return
+        yield window
 
 
 def _representation(folder: Path, store: Description) -> Representation:
-    """How the model's store turned clips into spectrograms; raises InputError if its description is contradictory."""
+    """Return the representation that the model was trained on; raise InputError if its description is inconsistent."""
     try:
         representation = from_description(store)
     except InputError as error:
-        raise InputError(f"{folder}: expected a trained model, found: {error}") from error
+        raise InputError(f"{folder}: cannot load the model: {error}") from error
     if not np.array_equal(representation.frequencies(), store.frequencies):
-        raise InputError(f"{folder}: expected the frequencies of its {store.representation} settings, found others")
+        raise InputError(f"{folder}: expected frequencies that match its {store.representation} settings, found others")
     return representation

@@ -1,13 +1,21 @@
-"""Stored spectrograms, the hand-over from feature extraction to learning.
+"""Stored spectrograms. Feature extraction writes them; training, evaluation and the baselines read them.
 
-`data/index.csv` has a row for every track of the split, in order of track id. `data/<representation>/levels.npy` holds
-levels in 8 bits, `(tracks, frames, bins)`: row i belongs to row i of the index. `store.json` beside it describes them.
+Files in `data/`:
 
-Columns of the index: `track_id`, `artist_id`, `genre`, `split`; `frames`, how many frames of its row the clip fills
-(the rest is 0; none if the clip is left out); `cut`, whether the file goes on after them; `decoder`, the library that
-decoded it; `decoded` and `length`, seconds of the clip that were decoded, and that its file says there are, both of the
-first `seconds` at most; `same_as`, the lowest other track whose clip has the same bytes, or empty; `left_out`, why the
-track is not used, or empty.
+    index.csv                     a row for each track of data/tracks.csv, ordered by track id
+    <representation>/levels.npy   8-bit levels (tracks, frames, bins), with the tracks in the order of the index
+    <representation>/store.json   data set and settings from which the levels were computed
+
+Columns of the index:
+
+    track_id, artist_id, genre, split
+    frames     number of frames that the clip fills in its row of the levels; 0 if the track is left out
+    cut        whether the clip was cut because its file is longer than `spectrograms.seconds`
+    decoder    library that decoded the clip
+    decoded    length of the decoded audio in seconds
+    length     length of the clip in seconds according to its file, without the part that was cut off
+    same_as    lowest id of another track whose clip has the same bytes, or empty
+    left_out   reason why the track is left out, or empty
 """
 
 import math
@@ -24,50 +32,58 @@ from numpy.typing import DTypeLike
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import atomic, write_json, write_text
-from fma_genre.common.params import Bands, FloorDb, Hop, Params, SampleRate, Seconds, TransformLength
-from fma_genre.common.schema import Length, Name, Range
+from fma_genre.common.params import FloorDb, Hop, Params, SampleRate, Seconds, TransformLength
+from fma_genre.common.schema import Length, Name, Range, Rest
 
 DATA = Path("data")
 INDEX, LEVELS, DESCRIPTION = "index.csv", "levels.npy", "store.json"
 COLUMNS = [
     "track_id", "artist_id", "genre", "split", "frames", "cut", "decoder", "decoded", "length", "same_as", "left_out",
 ]  # fmt: skip
-WHOLE = 0.9  # of its length: a clip of which less was decoded is short
-SHARED = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all representations share
+REBUILD = "`dvc repro spectrograms` rebuilds it"
+MIN_DECODED = 0.9  # a clip is reported as incomplete if a smaller share of its length was decoded
+COMMON_SETTINGS = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all representations share
 PerBin = Annotated[tuple[Annotated[float, Range(0, 1e6)], ...], Length(1, 2**16)]
-TOP_LEVEL = 255  # stored levels are 0 (the floor) … 255 (the clip's maximum)
+MAX_LEVEL = 255  # stored levels range from 0 (the floor) to 255 (the clip's maximum)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Description:
-    """How the levels of a store were made, and of what; a trained model carries that of its store."""
+    """Data set and settings from which levels were computed. A trained model keeps a copy."""
 
     dataset: str
-    synthetic: bool  # the built-in demo, which says nothing about music
-    classes: Annotated[tuple[str, ...], Length(2, 10_000)]  # genres of the used tracks, sorted
+    synthetic: bool  # whether the data set is the built-in demo; results on it say nothing about music
+    classes: Annotated[tuple[str, ...], Length(2, 10_000)]  # genres of the used tracks, in alphabetical order
     representation: Name
-    n_fft: TransformLength
+    n_fft: TransformLength | None = None  # window length in samples; None if the representation has no `n_fft`
     sample_rate: SampleRate  # Hz
-    seconds: Seconds  # of each clip, at most
-    hop: Hop  # samples
-    floor_db: FloorDb  # level 0 is this far below the clip's maximum
-    frequencies: PerBin  # Hz, the centre of each bin, rising
-    mels: PerBin  # the same on Slaney's mel scale
-    bands: Bands | None = None  # of mel
+    seconds: Seconds  # longer clips are cut to this length
+    hop: Hop  # samples between successive frames
+    floor_db: FloorDb  # level 0 is this many dB below the clip's maximum
+    frequencies: PerBin  # centre of each bin in Hz, ascending; all 0 if the bins are not frequencies, as in chroma
+    mels: PerBin  # the same centres on Slaney's mel scale; 0, 1, … if the bins are not frequencies
+    arguments: Rest  # other arguments of the representation, e.g. the number of mel bands
 
     @property
-    def settings(self) -> dict[str, int]:
-        """The representation's own: n_fft, and bands of mel."""
-        return {"n_fft": self.n_fft} | ({"bands": self.bands} if self.bands else {})
+    def settings(self) -> dict[str, Any]:
+        """All arguments of the representation."""
+        return ({"n_fft": self.n_fft} if self.n_fft else {}) | dict(self.arguments)
+
+    @property
+    def has_frequencies(self) -> bool:
+        """Whether the bins are frequencies."""
+        return any(self.frequencies)
 
     def as_json(self) -> dict[str, Any]:
-        """The form that `schema.read` takes back."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """Return the content of store.json, from which `schema.read` restores the description."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        arguments = values.pop("arguments")
+        return values | arguments
 
 
 @dataclass(frozen=True)
 class Store:
-    """One representation of a data set, opened for reading."""
+    """One representation of a data set, opened for reading by `open_store`."""
 
     folder: Path
     description: Description
@@ -75,45 +91,45 @@ class Store:
 
     @property
     def used(self) -> pd.DataFrame:
-        """Rows of the index whose tracks are used; their labels are rows of the levels."""
+        """Rows of the index for the used tracks. Their pandas labels are their row numbers in `levels`."""
         return used(self.index)
 
     @property
     def identity(self) -> list[Any]:
-        """Identifies the levels without reading them; a copy of the same file may count as another."""
+        """Fingerprint of the store: size and modification time of the levels, and the index as text."""
         status = (self.folder / LEVELS).stat()
         return [status.st_size, status.st_mtime_ns, self.index.to_csv()]
 
     @property
     def levels(self) -> np.ndarray:
-        """All levels (tracks, frames, bins), memory-mapped."""
-        return rows(self.folder / LEVELS)
+        """All levels, (tracks, frames, bins) uint8, as a read-only memory map."""
+        return map_array(self.folder / LEVELS)
 
     def decibels(self, row: int) -> np.ndarray:
         """Levels of one clip in dB relative to its maximum, (frames, bins) float32."""
-        stored = read(self.folder / LEVELS, row)[: self.index["frames"].iloc[row]]
+        stored = read_row(self.folder / LEVELS, row)[: self.index["frames"].iloc[row]]
         return dequantise(stored, self.description.floor_db)
 
 
 def open_store(representation: str, data: Path = DATA) -> Store:
-    """Open the store of a representation.
+    """Open the store of a representation in the folder `data`.
 
     Raises:
-        InputError: its files are damaged, or do not belong together.
-        FileNotFoundError: one of them does not exist.
+        InputError: a file is damaged, or the files do not match each other.
+        FileNotFoundError: a file does not exist.
     """
     folder = data / representation
     store = Store(folder, read_description(folder / DESCRIPTION), read_index(data / INDEX))
     genres = classes(store.index)
     if store.description.classes != tuple(genres):
         found = ", ".join(store.description.classes)
-        raise _damaged(folder / DESCRIPTION, f"the genres of {data / INDEX}, {', '.join(genres)}", found)
+        raise _damaged(folder / DESCRIPTION, f"the genres of {data / INDEX} ({', '.join(genres)})", found)
     _check_levels(store)
     return store
 
 
 def _check_levels(store: Store) -> None:
-    """Raise InputError unless the array has a row for each track of the index, with the described bins."""
+    """Raise InputError unless the levels have a row for each track of the index and the bins of the description."""
     path = store.folder / LEVELS
     tracks, frames, bins = len(store.index), store.index["frames"].max(), len(store.description.frequencies)
     expected = f"8-bit levels of {tracks} tracks, at least {frames} frames and {bins} bins"
@@ -121,24 +137,32 @@ def _check_levels(store: Store) -> None:
     try:
         levels = store.levels
     except ValueError as error:
-        raise _damaged(path, expected, error) from error
+        raise _unreadable(path, expected, error) from error
     fits = levels.ndim == 3 and levels.shape[::2] == (tracks, bins) and levels.shape[1] >= frames
     if not fits or levels.dtype != np.uint8:
-        raise _damaged(path, expected, f"{levels.dtype} {levels.shape}")
+        raise _damaged(path, expected, f"{levels.dtype} of shape {levels.shape}")
 
 
 def check_current(store: Store, params: Params) -> None:
-    """Raise InputError if params.yaml has changed since the store was made, as it may have for a stage run by hand."""
-    made, spectrograms = store.description, params.spectrograms
-    expected = {"dataset": params.dataset} | {key: getattr(spectrograms, key) for key in SHARED}
-    expected |= {"settings": asdict(getattr(spectrograms, made.representation))}
+    """Raise InputError if params.yaml has changed since the store was made.
+
+    DVC reruns the stage `spectrograms` after such a change. A stage run by hand would read the old store.
+    """
+    description, spectrograms = store.description, params.spectrograms
+    expected = {"dataset": params.dataset} | {key: getattr(spectrograms, key) for key in COMMON_SETTINGS}
+    expected |= {"settings": dict(spectrograms.representations[description.representation])}
     for key, value in expected.items():
-        if getattr(made, key) != value:
-            raise _damaged(store.folder / DESCRIPTION, f"{key} {value} as in params.yaml", getattr(made, key))
+        found = getattr(description, key)
+        if found != value:
+            raise _damaged(store.folder / DESCRIPTION, f"{key} {value} as in params.yaml", found)
 
 
 def _damaged(path: Path, expected: str, found: object) -> InputError:
-    return InputError(f"{path}: expected {expected}, found {found}: `dvc repro spectrograms` makes it anew")
+    return InputError(f"{path}: expected {expected}, found {found}: {REBUILD}")
+
+
+def _unreadable(path: Path, expected: str, error: ValueError) -> InputError:
+    return InputError(f"{path}: cannot read {expected}: {error}: {REBUILD}")
 
 
 def write_description(path: Path, description: Description) -> None:
@@ -146,11 +170,11 @@ def write_description(path: Path, description: Description) -> None:
 
 
 def read_description(path: Path) -> Description:
-    """Raise InputError if the file does not hold a description."""
+    """Read store.json; raise InputError if the file does not contain a description."""
     try:
         return schema.read(Description, documents.read_json(path), "")
     except InputError as error:
-        raise InputError(f"{path}: expected the description of a store, found: {error}") from error
+        raise InputError(f"{path}: cannot read the description of a store: {error}") from error
 
 
 def write_index(path: Path, index: pd.DataFrame) -> None:
@@ -158,18 +182,18 @@ def write_index(path: Path, index: pd.DataFrame) -> None:
 
 
 def read_index(path: Path) -> pd.DataFrame:
-    """Raise InputError if the file is not an index."""
+    """Read index.csv; raise InputError if the file is not an index."""
     types: dict[str, type] = dict.fromkeys(COLUMNS, int) | {"cut": bool, "decoded": float, "length": float}
-    types |= dict.fromkeys(["genre", "split", "decoder", "same_as", "left_out"], str)  # a genre may be called "1980"
+    types |= dict.fromkeys(["genre", "split", "decoder", "same_as", "left_out"], str)  # a genre may be "1980" or "None"
     documents.check_kind(path, path.stat().st_mode)
     try:
         index = pd.read_csv(path, keep_default_na=False, dtype=types)
     except ValueError as error:
-        raise _damaged(path, "an index of tracks", error) from error
+        raise _unreadable(path, "an index of tracks", error) from error
     if list(index.columns) != COLUMNS:
         raise _damaged(path, f"the columns {', '.join(COLUMNS)}", ", ".join(index.columns))
     if not index["same_as"].str.fullmatch(r"[0-9]{0,18}").all():
-        raise _damaged(path, "track ids as same_as", "others")
+        raise _damaged(path, "track ids in the column same_as", "other text")
     return index
 
 
@@ -179,51 +203,55 @@ def used(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def classes(index: pd.DataFrame) -> list[str]:
-    """Genres of the used tracks, sorted."""
+    """Genres of the used tracks, in alphabetical order."""
     return sorted(used(index)["genre"].unique())
 
 
-def short(index: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the used tracks of whose clips less than 90 % could be decoded."""
+def incomplete(index: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the used tracks with less than 90 % of the clip decoded."""
     tracks = used(index)
-    return tracks[tracks["decoded"] < WHOLE * tracks["length"]]
+    return tracks[tracks["decoded"] < MIN_DECODED * tracks["length"]]
 
 
 def dequantise(stored: np.ndarray, floor_db: float) -> np.ndarray:
-    """Stored levels in dB, −`floor_db` to 0, float32; within half a step of what was stored."""
-    return (stored.astype(np.float32) / TOP_LEVEL - 1) * floor_db
+    """Convert stored levels to dB, float32 from −`floor_db` to 0. Rounding errors are at most half a step."""
+    return (stored.astype(np.float32) / MAX_LEVEL - 1) * floor_db
 
 
-# Arrays whose rows several processes write. -----------------------------------------------------------------------
+# Arrays (.npy files) that several processes write row by row. ----------------------------------------------------
 
 
-def create(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
-    """Create a sparse file of zeros, which takes up disk space as rows are written."""
-    with atomic(path) as part:
-        npy.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+def create_array(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> None:
+    """Create a sparse file of zeros, which takes up disk space only as rows are written."""
+    with atomic(path) as new:
+        npy.open_memmap(new, mode="w+", dtype=dtype, shape=shape).flush()
 
 
-def rows(path: Path) -> np.ndarray:
-    """Map the array for reading only: for a writable map, the kernel would reserve its whole size."""
+def map_array(path: Path) -> np.ndarray:
+    """Map an array into memory, read-only. A writable map would make the kernel reserve memory for the whole array."""
     return npy.open_memmap(path, mode="r")
 
 
-def read(path: Path, row: int) -> np.ndarray:
-    """One row of the array."""
+def read_row(path: Path, row: int) -> np.ndarray:
+    """Read one row of an array."""
     with path.open("rb") as file:
         shape, dtype = _seek(file, row)
         return np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
 
-def write(path: Path, row: int, values: np.ndarray) -> None:
-    """Write contiguous `values` to the beginning of a row. Unlike with a memory map, a full disk is an OSError."""
+def write_row(path: Path, row: int, values: np.ndarray) -> None:
+    """Write contiguous `values` to the beginning of a row. The rest of the row does not change.
+
+    Raises:
+        OSError: the disk is full. Writing through a memory map would kill the process instead.
+    """
     with path.open("r+b") as file:
         _seek(file, row)
         file.write(values.data)
 
 
 def _seek(file: BinaryIO, row: int) -> tuple[tuple[int, ...], np.dtype]:
-    """Move to the beginning of a row; return its shape and type."""
+    """Move to the beginning of a row; return its shape and dtype."""
     npy.read_magic(file)
     (_, *shape), _, dtype = npy.read_array_header_1_0(file)
     file.seek(row * math.prod(shape) * dtype.itemsize, os.SEEK_CUR)

@@ -1,1 +1,1 @@
-"""Archives in the FMA's layout, and the tracks that they hold. Nothing here fetches anything."""
+"""Readers for archives in the FMA's layout: receipt, zip members, clips, track table. They never download anything."""

@@ -1,9 +1,10 @@
-"""The receipt of a data set's archives, and the archives themselves, which lie verified in the folder FMA_HOME.
+"""Verified archives in the folder FMA_HOME, and the receipt that lists the archives of a data set.
 
-    <sha1>/<name>         an archive with this sha1; for a local source, a symlink to it
-    <sha1>/<name>.json    its stamp: size and time of the file that was hashed; while they hold, it is not hashed again
+    <sha1>/<name>         the archive; for a local source, a symlink to it
+    <sha1>/<name>.json    its stamp: the archive's sha1, size and modification time when it was verified
 
-The stage download puts archives there (fma_genre.fetch); later stages only open them.
+An archive is hashed again only if its size or modification time no longer matches the stamp. The stage `download` puts
+archives into FMA_HOME (see fma_genre.fetch). Later stages open the archives that the receipt lists.
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from fma_genre.common.params import SHA1, DataSet
 from fma_genre.common.schema import Range
 
 RECEIPT = Path("data/archives.json")
-FETCH_AGAIN = "`dvc repro --force --single-item download` brings it back"
-CHUNK = 1 << 20  # bytes hashed at once
+FETCH_AGAIN = "`dvc repro --force --single-item download` fetches it again"
+CHUNK = 1 << 20  # bytes read at a time for hashing
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class Archive:
 
     @property
     def path(self) -> Path:
-        """Its place in FMA_HOME."""
+        """The archive's path in FMA_HOME."""
         return home() / self.sha1 / self.name
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """The archives of a data set, as the stage download found them."""
+    """Names, sizes and sha1 of a data set's archives, as verified by the stage `download`."""
 
     dataset: str
-    synthetic: bool  # the built-in demo, whose results say nothing about music
+    synthetic: bool  # true for the built-in demo, whose results say nothing about music
     metadata: Archive
     audio: Archive
 
@@ -53,15 +54,15 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
 
 
 def read_receipt(path: Path = RECEIPT) -> Receipt:
-    """Raise InputError if the file does not hold a receipt."""
+    """Read the receipt; raise InputError if the file is not a receipt."""
     try:
         return schema.read(Receipt, documents.read_json(path), "")
     except InputError as error:
-        raise InputError(f"{path}: expected the receipt that the stage download writes, found: {error}") from error
+        raise InputError(f"{path}: cannot read the receipt of the stage download: {error}") from error
 
 
 def check_current(receipt: Receipt, dataset: str, entry: DataSet) -> None:
-    """Raise InputError unless the receipt is that of this data set, with the archives whose sha1 params.yaml names."""
+    """Raise InputError unless the receipt has the same data set and the same sha1s as params.yaml."""
     if receipt.dataset != dataset:
         raise InputError(f"{RECEIPT}: expected data set {dataset}, found {receipt.dataset}: run `dvc repro download`")
     for archive, source in ((receipt.metadata, entry.metadata), (receipt.audio, entry.audio)):
@@ -73,20 +74,20 @@ def check_current(receipt: Receipt, dataset: str, entry: DataSet) -> None:
 
 
 def open_archive(receipt: Receipt, role: Literal["metadata", "audio"]) -> Archive:
-    """The data set's archive, checked to be the one in the receipt.
+    """Verify one of the data set's archives against the receipt, and return it.
 
     Raises:
-        InputError: it is missing or damaged; the message names the command that brings it back.
+        InputError: the archive is missing or damaged. The message names the command that fetches it again.
     """
     archive: Archive = getattr(receipt, role)
     if verify(archive.path, archive.sha1):
         return archive
-    found = "another file" if archive.path.is_file() else "none"
+    found = "a file with another sha1" if archive.path.is_file() else "none"
     raise InputError(f"{archive.path}: expected the {role} of data set {receipt.dataset}, found {found}: {FETCH_AGAIN}")
 
 
 def home() -> Path:
-    """FMA_HOME, or the user's cache folder; a relative path starts at the checkout's root."""
+    """The folder FMA_HOME, by default in the user's cache folder. A relative path starts at the checkout's root."""
     return resolve(os.environ.get("FMA_HOME") or user_cache_path("fma-genre")).absolute()
 
 
@@ -94,12 +95,12 @@ def home() -> Path:
 
 
 def verify(path: Path, sha1: str) -> bool:
-    """Whether the file has this sha1, by its stamp or else by hashing it, which renews the stamp."""
+    """Whether the file has this sha1. If its stamp is missing or outdated, hash the file and renew the stamp."""
     if is_stamped(path, sha1):
         return True
     if not path.is_file():
         return False
-    stamp = make_stamp(path, sha1)  # before hashing: it will not fit a file that changes meanwhile
+    stamp = make_stamp(path, sha1)  # made before hashing: if the file changes meanwhile, the stamp is invalid
     if hash_file(path).hexdigest() != sha1:
         return False
     with contextlib.suppress(OSError):  # a shared FMA_HOME may be read-only
@@ -108,7 +109,7 @@ def verify(path: Path, sha1: str) -> bool:
 
 
 def is_stamped(path: Path, sha1: str) -> bool:
-    """Whether the file is as it was when this sha1 was verified."""
+    """Whether the file has a stamp for this sha1, and has not changed since it was stamped."""
     return path.is_file() and read_json(sibling(path, ".json")) == make_stamp(path, sha1)
 
 
@@ -122,7 +123,7 @@ def write_stamp(path: Path, stamp: dict[str, object]) -> None:
 
 
 def hash_file(path: Path) -> "hashlib._Hash":
-    """The file's sha1 so far, to which more bytes can be added."""
+    """The file's sha1 as a hashlib object, which can be updated with further bytes."""
     digest = hashlib.sha1(usedforsecurity=False)
     size = path.stat().st_size
     with path.open("rb") as file, progress_bar(f"checking {path.name}", size) as bar:
@@ -133,17 +134,17 @@ def hash_file(path: Path) -> "hashlib._Hash":
 
 
 def progress_bar(description: str, total: int | None, done: int = 0) -> Any:
-    """A progress bar that counts bytes."""
+    """A progress bar that counts bytes, starting at `done`."""
     return progress.bar(desc=description, total=total, initial=done, unit="B", unit_scale=True)
 
 
 def sibling(path: Path, suffix: str) -> Path:
-    """The file beside `path` with this suffix added to its name."""
+    """The path in the same folder with this suffix appended to the name, e.g. `clips.zip.json`."""
     return path.with_name(path.name + suffix)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; empty if the file is absent or broken, since these files can be made anew."""
+    """Read a JSON object; return an empty dict if the file is missing or damaged, since the caller writes a new one."""
     try:
         return dict(documents.read_json(path))
     except (InputError, OSError, ValueError, TypeError):

@@ -1,12 +1,12 @@
-"""Classical systems: features and classifiers, a file each, by the names that params.yaml gives.
+"""Features and classifiers of the baselines, one per file. A section of `baselines` in params.yaml names one of each.
 
-Both have a dataclass `Arguments` for a section of `baselines`. A file of features has also
+Each file has a dataclass `Arguments`, read from such a section. A features file also has
 
-    REPRESENTATIONS                  the stores that it reads
-    check(arguments, stores, where)  an InputError if the stores lack what the arguments ask for
-    features(arguments, stores)      (tracks, features) of the used tracks
+    REPRESENTATIONS                   names of the representations whose stores it reads
+    check(arguments, stores, where)   raises InputError if the arguments do not fit the stores
+    features(arguments, stores)       returns the features of the used tracks, (tracks, features)
 
-and a file of a classifier
+A classifier file also has
 
-    fit(arguments, training, validation)   a fitted machine with scikit-learn's `predict`, and facts about it
+    fit(arguments, training, validation)   returns a fitted scikit-learn classifier, and facts for the report
 """

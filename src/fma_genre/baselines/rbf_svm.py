@@ -1,4 +1,4 @@
-"""A support vector machine with an RBF kernel, on standardised features."""
+"""Support vector machine with an RBF kernel, on standardised features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from fma_genre.common.params import Candidates
 
 @dataclass(frozen=True)
 class Arguments:
-    c: Candidates  # values of C
+    c: Candidates  # values of C to choose from
 
 
 def fit(
     arguments: Arguments, training: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray]
 ) -> tuple[Pipeline, Mapping[str, Any]]:
-    """Fit on the training tracks with every C, and keep the one that is best on validation; the smallest of equals.
+    """Fit an SVM for each C; return the one with the highest validation accuracy. The lowest C wins a tie.
 
     Args:
         training, validation: features (tracks, features) and labels (tracks,).
 
     Returns:
-        a scikit-learn classifier that standardises features by itself, and {"c": its C}
+        a scikit-learn classifier that standardises the features itself, and its C as {"c": C}
     """
-    machines = {c: make_pipeline(StandardScaler(), SVC(C=c)).fit(*training) for c in sorted(arguments.c)}
-    best = max(machines, key=lambda c: machines[c].score(*validation))
-    return machines[best], {"c": best}
+    classifiers = {c: make_pipeline(StandardScaler(), SVC(C=c)).fit(*training) for c in sorted(arguments.c)}
+    best = max(classifiers, key=lambda c: classifiers[c].score(*validation))
+    return classifiers[best], {"c": best}

@@ -1,1 +1,1 @@
-"""Infrastructure of every stage. Nothing here can change a result, so dvc.yaml does not list it."""
+"""Infrastructure that all stages share. Nothing in it can change a result, so dvc.yaml does not list it."""

@@ -1,7 +1,8 @@
-"""Caches of numba and matplotlib where the user has no home to write to, as in `docker run -u`.
+"""Cache folders for numba and matplotlib when the user has no writable home, as under `docker run -u`.
 
-librosa, which asks numba for a cache, ends with a traceback there, and matplotlib complains. Both look for a folder
-when they are imported: to import this module earlier is enough. `errors` does, which everything else imports.
+Without a writable cache folder, importing librosa fails with a traceback from numba, and matplotlib prints a warning.
+Both libraries choose their cache folder when they are imported, so this module must be imported before them. `errors`
+imports this module, and every other module imports `errors`.
 """
 
 import os
@@ -9,33 +10,34 @@ import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-HOME = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}  # the defaults of these variables
-_KEPT: list[TemporaryDirectory[str]] = []  # until the process ends
+XDG_DEFAULTS = {"XDG_CACHE_HOME": "~/.cache", "XDG_CONFIG_HOME": "~/.config"}
+_TEMPORARY: list[TemporaryDirectory[str]] = []  # keeps the temporary folder until the process ends
 
 
 def provide() -> None:
-    """Name a temporary folder for the caches if their own cannot be made; worker processes inherit it.
+    """Set the cache variables to a temporary folder if a default folder is not writable.
 
-    It is for this user alone, since numba runs what it finds in its cache.
+    Worker processes inherit the variables. The folder is private to the user, because numba runs the code in it.
     """
-    if all(_writable(os.environ.get(variable) or default) for variable, default in HOME.items()):
+    if all(_is_writable(os.environ.get(variable) or default) for variable, default in XDG_DEFAULTS.items()):
         return
-    beside_the_code = _writable(sysconfig.get_path("purelib"))  # where numba looks first
-    wanted = ["MPLCONFIGDIR"] if beside_the_code else ["MPLCONFIGDIR", "NUMBA_CACHE_DIR"]
-    missing = [variable for variable in wanted if variable not in os.environ]
+    needed = ["MPLCONFIGDIR"]
+    if not _is_writable(sysconfig.get_path("purelib")):  # numba first tries to cache next to the installed package
+        needed.append("NUMBA_CACHE_DIR")
+    missing = [variable for variable in needed if variable not in os.environ]
     if missing:
-        _KEPT.append(TemporaryDirectory(prefix="fma-genre-", ignore_cleanup_errors=True))
-        os.environ.update(dict.fromkeys(missing, _KEPT[-1].name))
+        _TEMPORARY.append(TemporaryDirectory(prefix="fma-genre-", ignore_cleanup_errors=True))
+        os.environ.update(dict.fromkeys(missing, _TEMPORARY[-1].name))
 
 
-def _writable(folder: str) -> bool:
-    """Whether the folder can be written to, or made."""
+def _is_writable(folder: str) -> bool:
+    """Whether the folder is writable or, if it does not exist, can be created."""
     try:
         path = Path(folder).expanduser().absolute()
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # the user has no home
         return False
-    nearest = next(place for place in (path, *path.parents) if place.exists())
-    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    existing = next(ancestor for ancestor in (path, *path.parents) if ancestor.exists())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 provide()

@@ -1,7 +1,8 @@
-"""Texts, JSON and YAML from files that anybody may have written, read in bounded time and memory.
+"""Text, JSON and YAML files from untrusted sources, read in bounded time and memory.
 
-A pull request, a stopped run or another program may leave anything in the place of such a file: a FIFO, a device, a
-folder, gigabytes, another encoding, numbers without end, a group that holds itself. Each is one line that names it.
+A pull request, a killed run or another program may leave anything in place of an expected file: a pipe, a device, a
+folder, gigabytes of data, text in another encoding, very long numbers, or a YAML alias that refers to itself. Each of
+these raises an InputError that names the file.
 """
 
 import json
@@ -16,11 +17,11 @@ from fma_genre.common.errors import InputError
 from fma_genre.common.schema import FINITE, abbreviated
 from fma_genre.common.strict_yaml import FLOAT, INTEGER
 
-LARGEST = 1 << 22  # bytes of a text or of JSON
-LARGEST_YAML = 1 << 20  # bytes, for which PyYAML takes up to 40 s and 600 MB; a model has some 5,000 in dvc.lock
-DEEPEST = 50  # groups in groups
-LONGEST_NUMBER = 400  # characters in YAML: whoever multiplies 1:1:1:… out by 60s takes hours
-KINDS = {
+MAX_BYTES = 1 << 22  # largest size of a text or JSON file
+MAX_YAML_BYTES = 1 << 20  # PyYAML needs up to 40 s and 600 MB to read 1 MiB; dvc.lock has 5,000 bytes per model
+MAX_DEPTH = 50  # levels of nested lists and mappings
+MAX_NUMBER_LENGTH = 400  # characters; YAML 1.1 reads 1:1:1:… as a base-60 number, and parsing a long one takes hours
+FILE_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -31,75 +32,88 @@ KINDS = {
 
 
 def read_text(path: Path) -> str:
-    """A file's text.
+    """Read a UTF-8 text file.
 
     Raises:
-        InputError: it is no file, cannot be read, is larger than any that is expected, or is not UTF-8.
-        FileNotFoundError: it does not exist.
+        InputError: the path is not a regular file, or the file is unreadable, larger than MAX_BYTES or not UTF-8.
+        FileNotFoundError: the file does not exist.
     """
-    return _decoded(read_bytes(path), path)
+    return _decode(read_bytes(path), path)
 
 
 def read_json(path: Path) -> Any:
-    """A file's JSON value; raises as `read_text` does, and `from_json`."""
+    """Read a JSON file. Raises the same errors as `read_text` and `from_json`."""
     return from_json(read_bytes(path), path)
 
 
 def read_yaml(path: Path) -> Any:
-    """A file's YAML value; raises as `read_text` does, and `from_yaml`."""
-    return from_yaml(read_bytes(path, LARGEST_YAML), path)
+    """Read a YAML file. Raises the same errors as `read_text` and `from_yaml`."""
+    return from_yaml(read_bytes(path, MAX_YAML_BYTES), path)
 
 
-def read_bytes(path: Path, most: int = LARGEST) -> bytes:
-    """A file's content, of at most so many bytes; raises as `read_text` does."""
+def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a file of up to `max_bytes` bytes. Raises the same errors as `read_text`."""
     try:
-        check_kind(path, path.stat().st_mode)  # ahead, since to open a device or a pipe may do something
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        check_kind(path, path.stat().st_mode)  # before opening: opening a device or a pipe can have side effects
+        with open(path, "rb", opener=_open_nonblocking) as file:
             check_kind(path, os.fstat(file.fileno()).st_mode)
-            content = file.read(most)
+            content = file.read(max_bytes)
             if file.read(1):
-                raise InputError(f"{path}: expected at most {most} bytes, found more")
+                raise InputError(f"{path}: expected at most {max_bytes} bytes, found more")
             return content
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise InputError(f"{path}: expected a file that can be read, found: {error.strerror}") from error
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
 
 
 def check_kind(where: object, mode: int) -> None:
-    """Raise InputError unless `mode`, a file's type and rights, is that of an ordinary file."""
+    """Raise InputError unless `mode`, the st_mode of a file, marks a regular file. The message begins with `where`."""
     if not stat.S_ISREG(mode):
-        raise InputError(f"{where}: expected a file, found {KINDS.get(stat.S_IFMT(mode), 'something else')}")
+        raise InputError(f"{where}: expected a file, found {FILE_KINDS.get(stat.S_IFMT(mode), 'something else')}")
 
 
-def check_size(where: object, size: int, most: int = LARGEST) -> None:
-    """Raise InputError for more bytes than any document that is expected has."""
-    if size > most:
-        raise InputError(f"{where}: expected at most {most} bytes, found {size}")
+def check_size(where: object, size: int, max_bytes: int = MAX_BYTES) -> None:
+    """Raise InputError if `size` exceeds `max_bytes`. The message begins with `where`."""
+    if size > max_bytes:
+        raise InputError(f"{where}: expected at most {max_bytes} bytes, found {size}")
 
 
 def from_json(content: bytes, where: object) -> Any:
-    """The value of a JSON document; raises InputError, which begins with `where`, if it is none that we would write."""
+    """Parse a JSON document.
+
+    Raises:
+        InputError: the content is not JSON, is nested too deeply, or contains a number that is not finite. The message
+            begins with `where`.
+    """
     try:
-        return _checked(json.loads(_decoded(content, where), parse_constant=_refuse_constant))
+        return _check_value(json.loads(_decode(content, where), parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: expected JSON, found: {_line(error)}") from error
+        raise InputError(f"{where}: cannot be read as JSON: {_one_line(error)}") from error
 
 
 def from_yaml(content: bytes, where: object) -> Any:
-    """The value of a YAML document; raises InputError, which begins with `where`, if it is none that DVC would write.
+    """Parse a YAML document that DVC may have written.
 
-    Unlike `strict_yaml.parse`, it takes what DVC and older commits wrote: only what could take forever is refused.
+    Unlike `strict_yaml.parse`, this function accepts any YAML that DVC may write or an older commit may contain. It
+    refuses only numbers that are not finite, and content that could take unbounded time or memory.
+
+    Raises:
+        InputError: the content is not YAML, is too large or nested too deeply, or contains an alias or a number that is
+            too long or not finite. The message begins with `where`.
     """
-    check_size(where, len(content), LARGEST_YAML)
+    check_size(where, len(content), MAX_YAML_BYTES)
     try:
-        return _checked(yaml.load(_decoded(content, where), Loader=_Loader))
+        return _check_value(yaml.load(_decode(content, where), Loader=_Loader))
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
-        raise InputError(f"{where}: expected YAML, found: {_line(error)}") from error
+        raise InputError(f"{where}: cannot be read as YAML: {_one_line(error)}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader without aliases, a few of which can stand for billions of values, and without endless numbers."""
+    """PyYAML's safe loader, but it refuses aliases and very long numbers.
+
+    A few nested aliases can expand to billions of values, and parsing a very long number can take hours.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
@@ -109,47 +123,53 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
-        if node.tag in (INTEGER, FLOAT) and len(node.value) > LONGEST_NUMBER:
+        if node.tag in (INTEGER, FLOAT) and len(node.value) > MAX_NUMBER_LENGTH:
             raise ValueError(f"a number of {len(node.value)} characters")
         return super().construct_object(node, deep)
 
 
-def _checked(value: Any) -> Any:
-    """`value`; raises ValueError if it is nested too deeply, or holds a number that is not finite."""
-    layer = [value]
-    for _ in range(DEEPEST):
-        for item in layer:
+def _check_value(value: Any) -> Any:
+    """Return `value`; raise ValueError if it is nested too deeply or contains a number that is not finite."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        for item in level:
             if isinstance(item, int | float) and not FINITE.admits(item):
                 raise ValueError(f"the number {abbreviated(item)}")
-        layer = [item for group in layer for item in _items(group)]
-        if not layer:
+        level = [item for container in level for item in _items(container)]
+        if not level:
             return value
-    raise ValueError(f"more than {DEEPEST} groups in groups")
+    raise ValueError(f"more than {MAX_DEPTH} levels of nesting")
 
 
-def _items(group: Any) -> list[Any]:
-    if isinstance(group, dict):
-        return [*group.keys(), *group.values()]
-    return list(group) if isinstance(group, list | tuple | set) else []
+def _items(value: Any) -> list[Any]:
+    """The keys and values of a mapping, or the items of a list, tuple or set. A scalar has no items."""
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    return list(value) if isinstance(value, list | tuple | set) else []
 
 
 def _refuse_constant(name: str) -> None:
+    """Refuse NaN and Infinity, which Python's `json` accepts by default."""
     raise ValueError(f"the number {name}")
 
 
-def _decoded(content: bytes, where: object) -> str:
+def _decode(content: bytes, where: object) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: expected UTF-8, found: {error.reason} at byte {error.start}") from error
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return f"more than {DEEPEST} groups in groups"
+        return f"more than {MAX_DEPTH} levels of nesting"
     return " ".join(str(error).split())[:500]
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe that took its place meanwhile is not waited for, and a terminal not taken over."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open a file without waiting.
+
+    If a pipe or a terminal has replaced the file since the call of `stat`, opening it does not wait for the pipe's
+    writer, and does not make the terminal the controlling terminal of this process.
+    """
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)

@@ -1,4 +1,4 @@
-"""Errors that users meet, and the one line that each of them is."""
+"""One-line error messages for users."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
-import fma_genre.common.caches  # noqa: F401  before anything that has a cache
+import fma_genre.common.caches  # noqa: F401  must precede the import of any library that has a cache
 
 
 class InputError(Exception):
-    """Invalid input from outside: a parameter, an archive, a table.
+    """Invalid input from outside the code: a parameter, an archive, a table.
 
-    The message is one line that names the file, track or parameter, what was expected and what was found.
+    The message is one line: it names the file, track or parameter, and tells what was expected and what was found.
     """
 
     def __str__(self) -> str:
@@ -22,20 +22,21 @@ class InputError(Exception):
 
 
 def printable(text: str) -> str:
-    """Replace characters that could control a terminal; names may come from anybody's data."""
+    """Replace characters that could control a terminal, since names may come from untrusted data."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @contextmanager
-def in_one_line(name: str) -> Iterator[None]:
-    """Run a stage or a command: exit with `name: message` for the errors that the user can do something about.
+def errors_in_one_line(name: str) -> Iterator[None]:
+    """Exit with the line `name: message` if the block raises an error that the user can fix.
 
-    A character that the terminal lacks is printed as an escape. What was printed has been written when this ends.
+    Inside the block, characters that the terminal cannot show are printed as escapes. Standard output is flushed at the
+    end of the block.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with _printed():
+        with _flushed_output():
             yield
         return
     except KeyboardInterrupt:
@@ -46,30 +47,49 @@ def in_one_line(name: str) -> Iterator[None]:
         message = f"out of memory: {error}"
     except OSError as error:
         message = _explain(error)
+    except Exception as error:
+        _exit_if_stopped(error)
+        raise
     sys.exit(printable(f"{name}: {message}"))
 
 
+def _exit_if_stopped(error: BaseException | None) -> None:
+    """Exit if Ctrl-C or SIGTERM caused `error`.
+
+    If the signal arrives during the import of a C extension, Python wraps the signal's exception in an ImportError.
+    """
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit(130)
+        if isinstance(error, SystemExit):
+            raise error
+        error = error.__cause__
+
+
 @contextmanager
-def _printed() -> Iterator[None]:
-    """Raise InputError if the standard output did not take all that was printed: Python says so with a traceback."""
+def _flushed_output() -> Iterator[None]:
+    """Flush standard output at the end; raise InputError if that fails.
+
+    Without this, Python would report the failure with a traceback when it exits.
+    """
     try:
         yield
     finally:
         try:
-            if sys.stdout:  # a process may have none
+            if sys.stdout:  # None if the process was started without standard output
                 sys.stdout.flush()
         except OSError as error:
             _discard_output()
-            raise InputError(f"standard output: expected all of it to be taken, found: {error.strerror}") from error
+            raise InputError(f"standard output: cannot write all output: {error.strerror}") from error
 
 
 def _discard_output() -> None:
-    """Send what is still to be written nowhere: Python would try, and complain, again when it ends."""
-    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    """Redirect standard output to the null device. Otherwise, Python would flush again on exit, and fail again."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("wb") as null_device:
+        os.dup2(null_device.fileno(), sys.stdout.fileno())
 
 
 def _explain(error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
-        return f"expected {error.filename}, found none: `dvc repro` runs the stages that make it"
+        return f"{error.filename}: not found; `dvc repro` runs the stages that write it"
     return str(error) if error.filename else f"{error} in {Path.cwd()}"

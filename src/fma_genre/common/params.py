@@ -1,7 +1,7 @@
-"""params.yaml, read and checked as a whole: every stage calls `load` before anything else.
+"""The parameters in params.yaml. Every stage first calls `load`, which checks the whole file.
 
-Parameters are explained in params.yaml. Arguments of networks, front ends, features and classifiers are declared beside
-these, and checked by the stages that use them.
+params.yaml explains each parameter. A module of a network, front end, representation, feature set or classifier
+declares its own arguments; the stages that use the module check them.
 """
 
 import re
@@ -17,12 +17,14 @@ from fma_genre.common.strict_yaml import parse
 from fma_genre.common.urls import secret_in
 
 PACKAGE = Path(__file__).resolve().parents[1]
-DEMO = "demo"  # the url of the built-in data set
-# Files of metrics/, keys of metrics/comparison.json and columns of plots/predictions.csv: no names of systems.
+REPRESENTATION_FOLDER = "features/representations"  # relative to PACKAGE
+DEMO = "demo"  # the `url` of the built-in data set's archives
+# Names that a system must not have, because files in metrics/, keys in metrics/comparison.json or columns in
+# plots/predictions.csv already have them.
 RESERVED_NAMES = (
     "comparison", "promoted", "majority", "dataset", "n_test", "n_artists", "track_id", "artist_id", "actual"
 )  # fmt: skip
-DERIVED_NAME = re.compile(".*_seed[0-9]+|.*_minus_.*")  # there, a single run of a system, or a pair of systems
+DERIVED_NAME = re.compile(".*_seed[0-9]+|.*_minus_.*")  # keys and columns for one run, or for a difference
 
 SHA1 = Pattern("[0-9a-fA-F]{40}", "40 hexadecimal digits in quotes")
 Seed = Annotated[int, Range(0, 2**31)]
@@ -32,18 +34,21 @@ Seconds = Annotated[float, Range(1, 600)]
 Hop = Annotated[int, Range(1, 2**20)]
 FloorDb = Annotated[float, Range(20, 120)]
 TransformLength = Annotated[int, Range(16, 2**16)]
-Bands = Annotated[int, Range(2, 2**12)]
-Candidates = tuple[Annotated[float, Range(1e-9, 1e9)], ...]  # for the C of an SVM
+Candidates = tuple[Annotated[float, Range(1e-9, 1e9)], ...]  # candidate values of an SVM's parameter C
 
 
 @dataclass(frozen=True)
 class Source:
+    """Address and checksum of an archive. Only the demo's archives have no checksum."""
+
     url: str
     sha1: Annotated[str, SHA1] | None = None
 
 
 @dataclass(frozen=True)
 class Expect:
+    """Published numbers of tracks and genres. A number that is None is not checked."""
+
     training: Count | None = None
     validation: Count | None = None
     test: Count | None = None
@@ -52,6 +57,8 @@ class Expect:
 
 @dataclass(frozen=True)
 class Synthesis:
+    """Settings of the built-in demo."""
+
     seed: Seed
     seconds: Annotated[int, Range(2, 60)]
     training: Annotated[int, Range(2, 1000)]
@@ -69,19 +76,8 @@ class DataSet:
 
     @property
     def synthetic(self) -> bool:
-        """Whether it is the built-in demo, whose results say nothing about music."""
+        """Whether this is the built-in demo, whose results say nothing about music."""
         return self.audio.url == DEMO
-
-
-@dataclass(frozen=True)
-class Mel:
-    n_fft: TransformLength
-    bands: Bands
-
-
-@dataclass(frozen=True)
-class Stft:
-    n_fft: TransformLength
 
 
 @dataclass(frozen=True)
@@ -90,8 +86,7 @@ class Spectrograms:
     seconds: Seconds
     hop: Hop
     floor_db: FloorDb
-    mel: Mel
-    stft: Stft
+    representations: schema.Rest  # arguments of each representation, not yet checked
 
 
 @dataclass(frozen=True)
@@ -100,14 +95,14 @@ class Train:
     runs: Annotated[int, Range(1, 100)]
     epochs: Annotated[int, Range(1, 100_000)]
     segment_frames: Annotated[int, Range(2, 2**16)]
-    crops: Annotated[int, Range(1, 1000)]
+    crops_per_track: Annotated[int, Range(1, 1000)]
     batch_size: Annotated[int, Range(2, 2**16)]
-    batches: Annotated[int, Range(1, 10**6)]
+    max_batches: Annotated[int, Range(1, 10**6)]
     lr: Annotated[float, Range(1e-9, 10)]
     weight_decay: Annotated[float, Range(0, 10)]
     gradient_norm: Annotated[float, Range(1e-9, 1e9)]
     label_smoothing: Annotated[float, Range(0, 0.9)]
-    pitch: Annotated[float, Range(0, 24)]
+    max_pitch_shift: Annotated[float, Range(0, 24)]
     mixup: Annotated[float, Range(0, 100)]
 
 
@@ -120,31 +115,41 @@ class Compare:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelKeys:
+    """Keys of every model, in addition to overrides of `train` and the arguments of its network and front end."""
+
     network: schema.Name
-    representation: Literal["mel", "stft"]
+    representation: schema.Name
     front_end: schema.Name
     svm_head: Candidates | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ModelKeys):
-    train: Train  # `train`, where the keys that the model repeats win
-    arguments: Mapping[str, Any]  # of the network and the front end, not checked yet
+    """A section of `models`."""
+
+    train: Train  # the section `train` with the model's overrides
+    arguments: Mapping[str, Any]  # of the network and the front end, not yet checked
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineKeys:
+    """Keys of every baseline, in addition to the arguments of its features and classifier."""
+
     features: schema.Name
     classifier: schema.Name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(BaselineKeys):
-    arguments: Mapping[str, Any]  # of features and classifier, not checked yet
+    """A section of `baselines`."""
+
+    arguments: Mapping[str, Any]  # of the features and the classifier, not yet checked
 
 
 @dataclass(frozen=True)
 class Params:
+    """The checked content of params.yaml."""
+
     dataset: str
     model: str
     datasets: Mapping[str, DataSet]
@@ -156,16 +161,16 @@ class Params:
 
     @property
     def data_set(self) -> DataSet:
-        """The entry of `datasets` that `dataset` names."""
+        """The entry of `datasets` that is selected by `dataset`."""
         return self.datasets[self.dataset]
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
-    """Read params.yaml; raises InputError naming the first parameter or line that is wrong."""
+    """Read params.yaml; raise InputError for the first invalid parameter or line."""
     try:
         text = documents.read_text(path)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a file that can be read, found: {error.strerror}") from error
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
     try:
         return check(parse(text))
     except InputError as error:
@@ -173,101 +178,125 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 
 def check(values: object) -> Params:
-    """The parameters in the content of params.yaml; raises InputError naming the first one that is wrong."""
+    """Convert the parsed content of params.yaml to parameters; raise InputError for the first invalid one."""
     group = schema.as_group(values, "")
     schema.check_keys(Params, group, "")
     train = schema.read(Train, group["train"], "train")
     params = Params(
         dataset=schema.convert(str, group["dataset"], "dataset"),
         model=schema.convert(str, group["model"], "model"),
-        datasets=schema.read_named(_data_set, group["datasets"], "datasets"),
+        datasets=schema.read_named(_read_data_set, group["datasets"], "datasets"),
         spectrograms=schema.read(Spectrograms, group["spectrograms"], "spectrograms"),
-        models=schema.read_named(lambda value, where: _model(value, where, train), group["models"], "models"),
+        models=schema.read_named(lambda value, where: _read_model(value, where, train), group["models"], "models"),
         train=train,
-        baselines=schema.read_named(_baseline, group["baselines"], "baselines"),
+        baselines=schema.read_named(_read_baseline, group["baselines"], "baselines"),
         compare=schema.read(Compare, group["compare"], "compare"),
     )
     check_choice(params.dataset, params.datasets, "dataset")
     check_choice(params.model, params.models, "model")
+    _check_representations(params)
     _check_system_names(params)
     return params
 
 
 def check_choice(value: str, choices: Iterable[str], where: str) -> None:
-    """Raise InputError, with a suggestion, unless `value` is one of the choices."""
+    """Raise InputError unless `value` is one of the choices. The message suggests a similar choice if there is one."""
     choices = list(choices)
     if value not in choices:
-        expected = f"one of {', '.join(choices)}" if choices else "a name that is defined (none is)"
-        raise InputError(f"{schema.wrong(where, expected, value)}{schema.suggestion(value, choices)}")
+        expected = f"one of {', '.join(choices)}" if choices else "one of the defined names (none is defined)"
+        raise InputError(f"{schema.mismatch(where, expected, value)}{schema.suggestion(value, choices)}")
+
+
+def _check_representations(params: Params) -> None:
+    """Raise InputError if a representation in `spectrograms` has no module, or if a model names an unknown one."""
+    representations, modules = params.spectrograms.representations, module_names(REPRESENTATION_FOLDER)
+    for name, arguments in representations.items():
+        if name not in modules:
+            own = [key for key in schema.names(Spectrograms) if key != "representations"]
+            raise schema.unknown_key(name, [*own, *modules], "spectrograms")
+        schema.as_group(arguments, f"spectrograms.{name}")
+    for key, model in params.models.items():
+        check_choice(model.representation, representations, f"models.{key}.representation")
 
 
 def _check_system_names(params: Params) -> None:
-    """Raise InputError for a system whose files or columns would be those of something else."""
+    """Raise InputError if a system has the name of another system, or a name that is reserved."""
     for section, systems in (("models", params.models), ("baselines", params.baselines)):
         for key in systems:
             if key in RESERVED_NAMES or DERIVED_NAME.fullmatch(key):
                 expected = f"a name other than {', '.join(RESERVED_NAMES)}, *_seed<number> and *_minus_*"
-                raise schema.wrong(f"{section}.{key}", expected, key)
+                raise schema.mismatch(f"{section}.{key}", expected, key)
     for key in params.baselines:
         if key in params.models:
             raise InputError(f"baselines.{key}: expected a name that no model has, found models.{key}")
 
 
-def _data_set(value: object, where: str) -> DataSet:
+def _read_data_set(value: object, where: str) -> DataSet:
+    """Read an entry of `datasets`. Only the demo has a section `synthesis`; all other data sets have sha1s."""
     entry = schema.read(DataSet, value, where)
     for role, source in (("audio", entry.audio), ("metadata", entry.metadata)):
         _check_no_secret(source.url, f"{where}.{role}.url")
     if (entry.metadata.url == DEMO) != entry.synthetic:
         expected = f"{DEMO} for both audio and metadata, or for neither"
-        raise schema.wrong(f"{where}.metadata.url", expected, entry.metadata.url)
+        raise schema.mismatch(f"{where}.metadata.url", expected, entry.metadata.url)
     for role, source in (("audio", entry.audio), ("metadata", entry.metadata)):
         if source.sha1 is None and not entry.synthetic:
             raise InputError(f"{where}.{role}.sha1: expected {SHA1}, found none")
         if source.sha1 is not None and entry.synthetic:
-            raise schema.wrong(f"{where}.{role}.sha1", f"none for the url {DEMO}", source.sha1)
+            raise schema.mismatch(f"{where}.{role}.sha1", f"no sha1 for the url {DEMO}", source.sha1)
     if entry.synthesis is None and entry.synthetic:
         raise InputError(f"{where}.synthesis: expected a group of named values, found none")
     if entry.synthesis is not None and not entry.synthetic:
-        raise InputError(f"{where}.synthesis: expected none, since the url is not {DEMO}, found one")
+        raise InputError(f"{where}.synthesis: expected no such key, since the url is not {DEMO}, found one")
     return entry
 
 
 def _check_no_secret(url: str, where: str) -> None:
-    """Raise InputError, which does not show it, for a secret in a url: whatever is in params.yaml is shared."""
+    """Raise InputError for a secret in a url, since everyone with access to the repository can read params.yaml.
+
+    The message does not show the secret.
+    """
     if found := secret_in(url):
-        expected = "a url without secrets (user and password belong in ~/.netrc, an @ in a path is written %40)"
+        expected = "a url without secrets (put the user name and password into ~/.netrc, and write @ in a path as %40)"
         raise InputError(f"{where}: expected {expected}, found {found}")
 
 
-def _model(value: object, where: str, train: Train) -> Model:
-    """A model's section: its own keys, keys of `train`, and arguments, which are the rest."""
-    own, others = schema.divide(schema.as_group(value, where), schema.names(ModelKeys))
-    overrides, arguments = schema.divide(others, schema.names(Train))
+def _read_model(value: object, where: str, train: Train) -> Model:
+    """Read a model's section.
+
+    Its keys are those of ModelKeys, overrides of `train`, and arguments of the network and the front end.
+    """
+    own, others = schema.partition(schema.as_group(value, where), schema.names(ModelKeys))
+    overrides, arguments = schema.partition(others, schema.names(Train))
     _check_spelling(ModelKeys, own, arguments, where)
     keys = schema.read(ModelKeys, own, where)
-    _check_module(keys.network, "networks", f"{where}.network")
-    _check_module(keys.front_end, "front_ends", f"{where}.front_end")
+    check_module(keys.network, "networks", f"{where}.network")
+    check_module(keys.front_end, "front_ends", f"{where}.front_end")
     return Model(**vars(keys), train=schema.read(Train, vars(train) | overrides, where), arguments=arguments)
 
 
-def _baseline(value: object, where: str) -> Baseline:
-    own, arguments = schema.divide(schema.as_group(value, where), schema.names(BaselineKeys))
+def _read_baseline(value: object, where: str) -> Baseline:
+    own, arguments = schema.partition(schema.as_group(value, where), schema.names(BaselineKeys))
     _check_spelling(BaselineKeys, own, arguments, where)
     keys = schema.read(BaselineKeys, own, where)
-    _check_module(keys.features, "baselines", f"{where}.features")
-    _check_module(keys.classifier, "baselines", f"{where}.classifier")
+    check_module(keys.features, "baselines", f"{where}.features")
+    check_module(keys.classifier, "baselines", f"{where}.classifier")
     return Baseline(**vars(keys), arguments=arguments)
 
 
 def _check_spelling(keys: type, own: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> None:
-    """Raise InputError for an argument that looks like a required key which is missing."""
+    """Raise InputError if the name of an argument looks like a misspelling of a missing required key."""
     missing = [name for name in schema.required(keys) if name not in own]
     for key in arguments:
         if schema.suggestion(key, missing):
-            raise schema.unknown(key, missing, where)
+            raise schema.unknown_key(key, missing, where)
 
 
-def _check_module(name: str, package: str, where: str) -> None:
-    """Raise InputError unless the package has a module of this name."""
-    modules = sorted(path.stem for path in (PACKAGE / package).glob("[!_]*.py"))
-    check_choice(name, modules, where)
+def check_module(name: str, package: str, where: str) -> None:
+    """Raise InputError unless the package has a module called `name`."""
+    check_choice(name, module_names(package), where)
+
+
+def module_names(package: str) -> list[str]:
+    """Names of the modules in a folder of PACKAGE, such as `networks`."""
+    return sorted(path.stem for path in (PACKAGE / package).glob("[!_]*.py"))

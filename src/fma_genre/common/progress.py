@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, one line a minute in a log."""
+"""Progress of long tasks: a bar in a terminal, or one line per minute in a log."""
 
 import sys
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-INTERVAL = 60.0  # seconds between lines; shorter work prints none
+INTERVAL = 60.0  # seconds between lines in a log; a shorter task prints no line
 LINE = "{desc}: {n_fmt}/{total_fmt} {unit} after {elapsed}, {remaining} to go"
 
 
 class _Lines:
-    """Prints each state of a bar as a line of its own."""
+    """A stream for tqdm that prints each update as a separate line, instead of redrawing one line."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -22,8 +22,8 @@ class _Lines:
 
 
 def bar(iterable: Iterable[Any] | None = None, position: int = 0, **options: Any) -> "tqdm[Any]":
-    """tqdm with these `options`; `position` is the bar's line on the terminal."""
+    """A tqdm bar with the given options; `position` is its line in the terminal if there are several bars at once."""
     if sys.stderr.isatty():
         return tqdm(iterable, position=position, **options)
-    sparse = {"mininterval": INTERVAL, "delay": INTERVAL, "miniters": 1, "bar_format": LINE, "leave": False}
-    return tqdm(iterable, file=_Lines(), **options | sparse)
+    for_logs = {"mininterval": INTERVAL, "delay": INTERVAL, "miniters": 1, "bar_format": LINE, "leave": False}
+    return tqdm(iterable, file=_Lines(), **options | for_logs)

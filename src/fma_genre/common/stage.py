@@ -1,4 +1,4 @@
-"""Entry point of every stage: validates params.yaml, locks the checkout, reports user errors in one line."""
+"""Run a stage: validate params.yaml, lock the stage, and report a user error in one line."""
 
 import hashlib
 import json
@@ -12,50 +12,60 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fma_genre.common import documents, params
-from fma_genre.common.errors import InputError, in_one_line
+from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.files import remove, write_text
 from fma_genre.common.params import Params
 
 SOURCE = Path(__file__).resolve().parents[2]
-LOCK_FILE = Path("dvc.lock")
-WORK = Path("data/work")  # ignored by git and DVC
-COMPLETE = "complete"  # a file that marks the scratch folder of a stage which has written its outputs
+DVC_LOCK = Path("dvc.lock")
+WORK = Path("data/work")  # scratch folders and lock files of all stages; ignored by git and DVC
+COMPLETE = "complete"  # name of the file that marks a scratch folder whose stage has written its outputs
 
 
 def run(name: str, main: Callable[[Params], None]) -> None:
-    """Run `main` on the parameters; exit with one line instead of a traceback if something the user gave is wrong."""
-    with _ending_in_one_line(name):
+    """Run the stage `name`: load the parameters, lock the stage, and call `main`.
+
+    A user error ends the process with a one-line message instead of a traceback.
+    """
+    with _handle_errors(name):
         parameters = params.load()
-        with _alone(name):
+        with _locked(name):
             main(parameters)
 
 
 def run_for_system(name: str, section: str, main: Callable[[Params, str], None]) -> None:
-    """`run` for a stage whose argument is a key of `section`, models or baselines: `python src/train.py cnn`."""
+    """Run a stage for one system, as in `python src/train.py cnn`.
+
+    Like `run`, but the command line names the system by its key in `section` (models or baselines), and `main` receives
+    this key as its second argument.
+    """
     if len(sys.argv) != 2:
-        sys.exit(f"usage: python src/{name}.py KEY, a key of `{section}` in params.yaml")
+        sys.exit(f"usage: python src/{name}.py KEY (a key of `{section}` in params.yaml)")
     key = sys.argv[1]
-    with _ending_in_one_line(f"{name}@{key}"):
+    with _handle_errors(f"{name}@{key}"):
         parameters = params.load()
         params.check_choice(key, getattr(parameters, section), section)
-        with _alone(f"{name}@{key}"):
+        with _locked(f"{name}@{key}"):
             main(parameters, key)
 
 
 @contextmanager
-def _ending_in_one_line(name: str) -> Iterator[None]:
-    """Exit with one line for the errors that the user can do something about.
+def _handle_errors(name: str) -> Iterator[None]:
+    """Exit with a one-line message if the block raises an error that the user can fix.
 
-    SIGTERM, like Ctrl-C, ends the stage and its workers.
+    SIGTERM ends the stage and its workers, as Ctrl-C does.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    with in_one_line(name):
+    with errors_in_one_line(name):
         yield
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """Lock the stage; raises InputError if it runs already, since a stage outlives a DVC that is killed."""
+def _locked(name: str) -> Iterator[None]:
+    """Hold the stage's lock; raise InputError if the stage is already running.
+
+    DVC's own lock is not enough: if DVC is killed, the stage keeps running.
+    """
     WORK.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(WORK / f"{name}.lock").acquire(timeout=0)
@@ -66,69 +76,76 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
-# Unfinished work. -------------------------------------------------------------------------------------------------
+# Scratch folders. -------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def scratch(name: str, inputs: object) -> Iterator[Path]:
-    """A folder for unfinished work, `data/work/<name>/<fingerprint>`, with what a stopped run left in it.
+    """Yield the scratch folder `data/work/<name>/<fingerprint>`, which keeps the files of an interrupted run.
 
-    When the block succeeds, the folder is removed. Under DVC it stays until dvc.lock tells that DVC has recorded the
-    outputs: DVC deletes unrecorded ones, and the next run restores them from here.
+    If the block succeeds, the folder is removed. If DVC runs the stage, however, the folder stays until dvc.lock shows
+    that DVC has recorded the outputs: if DVC is killed before then, its next run deletes the outputs, and the stage
+    restores them from the folder.
     """
     folder = WORK / name / fingerprint(inputs)
     folder.mkdir(parents=True, exist_ok=True)
-    for other in folder.parent.iterdir():
-        if other != folder:
-            remove(other)
+    for outdated in folder.parent.iterdir():
+        if outdated != folder:
+            remove(outdated)
 
     complete = folder / COMPLETE
     complete.unlink(missing_ok=True)
     yield folder
 
     if "DVC_ROOT" in os.environ:
-        write_text(complete, json.dumps(_lock_entries(name)))
+        write_text(complete, json.dumps(_hash_lock_entries(name)))
     else:
         remove(folder.parent)
 
 
 def _discard_recorded_work() -> None:
-    """Remove the scratch folders of all stages whose outputs DVC has recorded since."""
+    """Remove the scratch folders of all stages whose outputs DVC has recorded."""
     for complete in WORK.glob(f"*/*/{COMPLETE}"):
         if _is_recorded(complete):
             remove(complete.parent)
 
 
 def _is_recorded(complete: Path) -> bool:
-    """Whether DVC has written dvc.lock for this stage since it was complete, and not just for another one.
+    """Whether DVC has recorded the stage in dvc.lock since the stage wrote the file `complete`.
 
-    The stage's own entry tells. If it is as it was, DVC has recorded the same results again, unless others changed.
+    A newer dvc.lock is not enough, since DVC may have rewritten it for another stage. If the stage's own entry has
+    changed, DVC has recorded the stage. If dvc.lock is newer and no entry has changed, DVC has recorded results that
+    are the same as before.
     """
-    if not LOCK_FILE.exists() or LOCK_FILE.stat().st_mtime_ns <= complete.stat().st_mtime_ns:
+    if not DVC_LOCK.exists() or DVC_LOCK.stat().st_mtime_ns <= complete.stat().st_mtime_ns:
         return False
-    own, others = documents.read_json(complete)
-    own_now, others_now = _lock_entries(complete.parent.parent.name)
-    return own_now != own or others_now == others
+    own_before, others_before = documents.read_json(complete)
+    own_now, others_now = _hash_lock_entries(complete.parent.parent.name)
+    return own_now != own_before or others_now == others_before
 
 
-def _lock_entries(name: str) -> list[str]:
-    """Hashes of the stage's entry in dvc.lock, and of the entries of all other stages."""
+def _hash_lock_entries(name: str) -> tuple[str, str]:
+    """Two hashes: one of the stage's entry in dvc.lock, and one of the entries of all other stages."""
     try:
-        stages = dict(documents.read_yaml(LOCK_FILE)["stages"])
-    except (InputError, FileNotFoundError, ValueError, TypeError, KeyError):  # absent, or cut off by a kill
-        stages = {}
-    parts = (stages.pop(name, None), stages)
-    return [hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest() for part in parts]
+        entries = dict(documents.read_yaml(DVC_LOCK)["stages"])
+    except (InputError, FileNotFoundError, ValueError, TypeError, KeyError):  # missing, or truncated by a kill
+        entries = {}
+    own = entries.pop(name, None)
+    return _hash_json(own), _hash_json(entries)
+
+
+def _hash_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def fingerprint(inputs: object) -> str:
-    """Identifies work by its inputs (anything that JSON holds), the loaded code and the installed packages."""
+    """A hash of `inputs` (any JSON value), the loaded code and the installed packages, as 16 hexadecimal digits."""
     described = json.dumps([inputs, _code(), _packages()], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _code() -> dict[str, str]:
-    """Hash of every loaded module of the project, by its path below `src/`."""
+    """The sha256 of every loaded module of the project, by its path relative to `src/`."""
     loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     files = {Path(file).resolve() for file in loaded if file}
     own = [file for file in files if file.is_relative_to(SOURCE)]
@@ -136,4 +153,5 @@ def _code() -> dict[str, str]:
 
 
 def _packages() -> list[str]:
+    """Names and versions of the installed packages, e.g. `numpy-2.3.1.dist-info`."""
     return sorted(path.name for folder in sys.path for path in Path(folder).glob("*.dist-info"))

@@ -1,8 +1,9 @@
-"""YAML that every reader understands alike.
+"""A YAML parser for params.yaml that accepts only what DVC and PyYAML read the same way.
 
-DVC reads params.yaml as YAML 1.2, PyYAML as YAML 1.1: `010` is 10 to one and 8 to the other. DVC also writes a merge
-key or an anchor out wherever `-S` changes a value, after which a change of one section no longer reaches the others.
-Both are refused, and so are a directive, a key that stands twice in a group, a tag, and control characters in a text.
+DVC reads params.yaml as YAML 1.2, PyYAML as YAML 1.1. For example, `010` is 10 in YAML 1.2 and 8 in YAML 1.1. The
+parser refuses such values. It also refuses anchors and merge keys: `dvc exp run -S` expands them when it rewrites the
+file, so a later change of a shared section would no longer affect the sections that refer to it. Directives, tags,
+duplicate keys and control characters are refused, too.
 """
 
 import re
@@ -11,39 +12,39 @@ from typing import Any
 import yaml
 
 from fma_genre.common.errors import InputError
-from fma_genre.common.schema import NAME, abbreviated, wrong
+from fma_genre.common.schema import NAME, abbreviated, mismatch
 
 INTEGER, FLOAT, BOOLEAN = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"
 NULL, TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
-CORE_SCHEMA = {  # of YAML 1.2
+CORE_SCHEMA = {  # YAML 1.2's core schema: the type of an unquoted scalar
     NULL: re.compile(r"null|Null|NULL|~|"),
     BOOLEAN: re.compile(r"true|True|TRUE|false|False|FALSE"),
     INTEGER: re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"),
     FLOAT: re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
 }
-OCTAL = re.compile(r"[-+]?0[0-9]+")  # in YAML 1.1
-EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")  # `-S` writes 1e-05, a text in YAML 1.1
-# A number to DVC's reader, such as _1 or +.5_, and a text in YAML 1.2.
+OCTAL = re.compile(r"[-+]?0[0-9]+")  # an octal number in YAML 1.1
+EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")  # DVC writes 1e-05, which YAML 1.1 reads as a string
+# A string in YAML 1.2 that DVC's parser reads as a number, such as _1 or +.5_.
 ALMOST_A_NUMBER = re.compile(r"[-+]?(0o)?[0-9._]+([eE][-+]?[0-9]+)?|[-+]?0[bx][0-9a-fA-F_]+")
 UNCOMMON_BREAK = re.compile(r"[\x85\u2028\u2029]")
-DEEPEST = 5  # keys of a path in a message
+MAX_KEYS = 5  # largest number of keys in a dotted name that a message shows
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, made strict where it composes nodes, and naming the key of whatever it refuses."""
+    """PyYAML's safe loader with strict checks of each node; its errors name the line and the key."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.keys: list[str] = []  # above the node that is being composed
+        self.keys: list[str] = []  # path to the node that is being composed
 
     def compose_document(self) -> Any:
         start: Any = self.peek_event()
         if start.version or start.tags:
-            raise self._error(start, "no directive (DVC would read values as that version's)", "%")
+            raise self._error(start, "no directive (it changes how DVC reads values)", "%")
         return super().compose_document()
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """A value of a group, whose key is the scalar node `index`; or a key, an item of a list, the document."""
+        """Compose a node; for a value in a mapping, `index` is the scalar node of its key."""
         if not isinstance(index, yaml.ScalarNode):
             return self._compose_strictly(parent, index)
         self.keys.append(index.value if NAME.admits(index.value) else abbreviated(index.value))
@@ -54,7 +55,7 @@ class _Loader(yaml.SafeLoader):
     def _compose_strictly(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()
         if event.anchor is not None:
-            raise self._error(event, "values written out (`dvc exp run -S` expands anchors)", event.anchor)
+            raise self._error(event, "no anchor or alias (`dvc exp run -S` expands them)", event.anchor)
         if getattr(event, "tag", None) is not None:
             raise self._error(event, "a value without a tag", event.tag)
         node: Any = super().compose_node(parent, index)
@@ -66,44 +67,46 @@ class _Loader(yaml.SafeLoader):
 
     def _check_scalar(self, node: yaml.ScalarNode) -> None:
         if not node.value.isprintable():
-            raise self._error(node, "a text without line breaks and control characters", node.value)
+            raise self._error(node, "a string without line breaks or control characters", node.value)
         if node.style is None and node.value == "<<":
-            raise self._error(node, "values written out (`dvc exp run -S` expands merge keys)", "<<")
+            raise self._error(node, "no merge key (`dvc exp run -S` expands it)", "<<")
         if node.style is None and _is_ambiguous(node.value, node.tag):
-            raise self._error(node, "a value that YAML 1.1 and 1.2 read alike, or quotes", node.value)
+            raise self._error(node, "a value that YAML 1.1 and 1.2 read the same way, or a value in quotes", node.value)
 
-    def _check_keys(self, group: yaml.MappingNode) -> None:
+    def _check_keys(self, mapping: yaml.MappingNode) -> None:
         seen = set()
-        for key in [key for key, _ in group.value if isinstance(key, yaml.ScalarNode)]:
+        for key, _ in mapping.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
-                raise self._error(key, "every key once in a group", f"{key.value} twice")
+                raise self._error(key, "unique keys", f"{key.value} twice")
             seen.add(key.value)
 
-    def _error(self, place: Any, expected: str, found: str) -> InputError:
-        places = [_line(place.start_mark), ".".join(self.keys[:DEEPEST])]
-        return wrong(": ".join(filter(None, places)), expected, found)
+    def _error(self, event_or_node: Any, expected: str, found: str) -> InputError:
+        line, key = _line(event_or_node.start_mark), ".".join(self.keys[:MAX_KEYS])
+        return mismatch(f"{line}: {key}" if key else line, expected, found)
 
 
 _Loader.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 
 
 def parse(text: str) -> Any:
-    """The value of a YAML document; raises InputError naming the line that is wrong, and its key."""
+    """Parse a YAML document; raise InputError with the line and the key of the first problem."""
     _check_line_breaks(text)
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:  # without the snippet that it carries, which may hold anything
+    except yaml.MarkedYAMLError as error:  # str(error) would quote the file, which may contain a secret
         line = f"{_line(error.problem_mark)}: " if error.problem_mark else ""
-        raise InputError(f"{line}expected YAML, found: {_in_one_line(error.problem)}") from error
+        raise InputError(f"{line}cannot be read as YAML: {_in_one_line(error.problem)}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"expected YAML, found: {_in_one_line(error)}") from error
+        raise InputError(f"cannot be read as YAML: {_in_one_line(error)}") from error
 
 
 def _check_line_breaks(text: str) -> None:
-    """Raise InputError for a character that ends a line, and with it a comment, in YAML 1.1 only."""
+    """Raise InputError for a character that ends a line, and thus a comment, in YAML 1.1 but not in YAML 1.2."""
     if found := UNCOMMON_BREAK.search(text):
         number = len(text[: found.start()].split("\n"))
-        raise wrong(f"line {number}", "line breaks that YAML 1.1 and 1.2 read alike", found[0])
+        raise mismatch(f"line {number}", "line breaks that YAML 1.1 and 1.2 read the same way", found[0])
 
 
 def _line(mark: Any) -> str:
@@ -114,11 +117,11 @@ def _in_one_line(error: object) -> str:
     return " ".join(str(error).split())[:500]
 
 
-def _is_ambiguous(text: str, tag: str) -> bool:
-    """Whether an unquoted text, of this type in YAML 1.1, is something else in YAML 1.2 or to DVC's reader."""
-    core = next((type_ for type_, pattern in CORE_SCHEMA.items() if pattern.fullmatch(text)), TEXT)
-    if core == INTEGER and OCTAL.fullmatch(text):
+def _is_ambiguous(scalar: str, tag: str) -> bool:
+    """Whether an unquoted scalar of type `tag` in YAML 1.1 has another type or value in YAML 1.2 or in DVC."""
+    core_tag = next((core_tag for core_tag, pattern in CORE_SCHEMA.items() if pattern.fullmatch(scalar)), TEXT)
+    if core_tag == INTEGER and OCTAL.fullmatch(scalar):
         return True
-    if core == TEXT and ALMOST_A_NUMBER.fullmatch(text):
+    if core_tag == TEXT and ALMOST_A_NUMBER.fullmatch(scalar):
         return True
-    return tag != core
+    return tag != core_tag

@@ -1,21 +1,22 @@
-"""Secrets in urls: a user, a password, a token.
+"""Detection and masking of secrets in urls, such as user names, passwords and tokens.
 
-params.yaml, and with it dvc.lock and the cache of runs, is shared by all who have the repository: `secret_in` finds
-what may not stand there. Messages end in logs of CI and in reports: they show every url `masked`.
+Everyone with access to the repository can read params.yaml, dvc.lock and DVC's run cache, so these must not contain a
+secret. `secret_in` finds a secret in a url. Messages end up in CI logs and reports, so `masked` hides the secrets of
+the urls in a message.
 """
 
 import re
 from urllib.parse import unquote, urlsplit
 
-# An address as it should begin, and as people mistype it: a slash less, a backslash, no slashes at all.
+# The start of a url, possibly mistyped: with one slash, with backslashes, or without slashes.
 _START = r"(?:^\W*[a-z][a-z0-9+.-]{0,30}:[/\\]*|[/\\]{2})"
-# The user in front of @, also with a password that holds /, ? or # although these should be percent-encoded.
+# The user name before an @, possibly with a password, which may contain an unescaped /, ? or #.
 _USER = re.compile(rf"({_START})(?:[^/\\?#]*(?:@|%40)|[^/\\?#@]*:.{{0,500}}@)", re.IGNORECASE | re.DOTALL)
-# user:password@ in any text; it begins at the beginning of a word, so that a long text takes no long time.
+# user:password@ in any text. A match must begin at the start of a word, so that a search takes linear time.
 _PASSWORD = re.compile(r"(?<![^\s/:@])[^\s/:@]++:[^\s/@＠]{0,200}+[@＠]")
 _ADDRESS = re.compile(_START, re.IGNORECASE)
-_QUERY = re.compile(r"([?#;]).+", re.DOTALL)  # and what follows it: a fragment, or parameters of the path
-_VALUE = re.compile(r"[?#&;]([^?#&;=]+)=[^#&;]")  # the name of a value in a query, a fragment or a path's parameters
+_QUERY = re.compile(r"([?#;]).+", re.DOTALL)  # the query, fragment or path parameters, and everything after them
+_NAME_OF_VALUE = re.compile(r"[?#&;]([^?#&;=]+)=[^#&;]")  # the name of each name=value pair in these parts
 _SECRET_NAME = re.compile(
     ".*(token|secret|passw|signature|credential|api-?key|access-?key|auth-?key|private-?key|jwt|hmac|authorization).*"
     "|sig|o?auth|auth-?code|bearer|code|key|login|pass|pwd|pw|session|session-?id|sid|tok|user"
@@ -23,26 +24,27 @@ _SECRET_NAME = re.compile(
 
 
 def secret_in(url: str) -> str:
-    """Words for the secret that a url holds, without showing it; empty if there is none."""
+    """A description of the secret in a url, without the secret itself; empty if there is no secret."""
     if _PASSWORD.search(unquote(url)) or (not _is_local(url) and _USER.search(url)):
-        return "a user or password"
-    for name in _VALUE.findall(unquote(url)):
+        return "a user name or password"
+    for name in _NAME_OF_VALUE.findall(unquote(url)):
         if _SECRET_NAME.fullmatch(name.strip().lower().replace("_", "-")):
-            return f"a value of {name[:50]}"
+            return f"a value named {name[:50]}"
     return ""
 
 
 def masked(text: str) -> str:
-    """A url, or a text that begins with or holds one, without user, password and the values of a query.
+    """Mask the user name, the password and the query of a url, or of the urls in a longer text.
 
-    What to mask is decided generously, since nobody knows where a server's own tokens stand: the whole query goes.
+    The whole query is masked, because a server may use any name for a token.
     """
-    text = _PASSWORD.sub("***@", _USER.sub(r"\1***@", text))
+    text = _USER.sub(r"\1***@", text)
+    text = _PASSWORD.sub("***@", text)
     return _QUERY.sub(r"\1***", text, count=1) if _ADDRESS.search(text) else text
 
 
 def _is_local(url: str) -> bool:
-    """Whether it is a path or file:///path, whose @ stands in the name of a folder."""
+    """Whether the url is a local path or file:///path, where an @ belongs to the name of a file or folder."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Worker processes: they ignore Ctrl-C themselves, and a killed worker becomes an InputError."""
+"""Worker processes. They leave Ctrl-C to their parent. If a worker is killed, the parent raises an InputError."""
 
 import os
 import re
@@ -10,26 +10,26 @@ from joblib import Parallel, cpu_count
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from fma_genre.common.errors import InputError
-from fma_genre.common.schema import wrong
+from fma_genre.common.schema import mismatch
 
 
 def worker_count() -> int:
-    """Number of worker processes: FMA_WORKERS if it is set, else one a core. No result depends on it."""
+    """Number of worker processes: FMA_WORKERS if set, else one per core. The results do not depend on it."""
     setting = os.environ.get("FMA_WORKERS", "")
     if not setting:
         return cpu_count()
     if not re.fullmatch("[1-9][0-9]{0,3}", setting):
-        raise wrong("FMA_WORKERS", "a number of processes from 1 to 9999", setting)
+        raise mismatch("FMA_WORKERS", "a number of processes from 1 to 9999", setting)
     return int(setting)
 
 
 def run_in_workers(parallel: Parallel, tasks: Iterable[Any], hint: Callable[[], str]) -> Iterator[Any]:
     """Yield the results of `parallel(tasks)`; `parallel` must return a generator.
 
-    A terminal sends Ctrl-C to every process of the group. Workers are started while it is ignored, and inherit that.
+    A terminal sends Ctrl-C to the workers, too. They start while this process ignores the signal, so they ignore it.
 
     Raises:
-        InputError: a worker was killed, e.g. by the kernel when memory ran out; `hint()` ends the message.
+        InputError: a worker was killed, e.g. by the kernel when memory ran out. The message ends with `hint()`.
     """
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,1 +1,1 @@
-"""Features of audio: from the clips in an archive to stored spectrograms."""
+"""Feature extraction: from the clips in an archive to stored spectrograms."""

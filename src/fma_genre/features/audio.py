@@ -1,7 +1,7 @@
 """Decode audio to mono samples at one rate.
 
-Follows ``librosa.load``: libsndfile decodes, channels are averaged, then resampled with soxr's HQ filter, so that the
-two agree. Where libsndfile stops before the file's end, or refuses it, FFmpeg takes over.
+The steps are those of ``librosa.load``, so that both give the same samples: libsndfile decodes, the channels are
+averaged, and soxr's HQ filter resamples. If libsndfile refuses a file or stops before its end, FFmpeg takes over.
 """
 
 import functools
@@ -18,44 +18,47 @@ from fma_genre.features.recording import Piece, Recording
 from fma_genre.features.stretches import Stretch, UnreadableClipError
 
 LOUDEST = 1e9  # full scale is 1; the power of louder samples would overflow
-MOMENT = 0.001  # s
-# Put before an MP3 without a tag: libsndfile would look for a resource fork of it in the working directory.
+MOMENT = 0.001  # s to read after a clip, to see whether the file goes on
+# An MP3 without a tag gets an empty tag. Otherwise, libsndfile looks for a resource fork in the working folder.
 MP3_SYNC, EMPTY_TAG = b"\xff", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
 
 
 @dataclass(frozen=True)
 class Clip:
     samples: np.ndarray  # (samples,) float32, mono
-    cut: bool  # the file goes on after the requested seconds
+    cut: bool  # whether the file is longer than the requested seconds
     piece: Piece
 
 
 @dataclass(frozen=True)
 class Window:
     samples: np.ndarray  # (samples,) float32, mono
-    length: float  # s that the file holds here; more than the samples last where it is damaged
+    length: float  # s of the file; longer than the samples if a part could not be decoded
 
 
 def load(data: bytes, rate: int, seconds: float) -> Clip:
     """Decode the first `seconds` of an audio file to mono at `rate` Hz.
 
+    Args:
+        data: the content of the file.
+
     Raises:
-        UnreadableClipError: nothing can be decoded, or its samples are not finite.
+        UnreadableClipError: nothing can be decoded, or a sample is not finite or too loud.
     """
     piece, cut = decode(data, seconds)
     return Clip(to_mono(piece.stretches, rate), cut, piece)
 
 
 def windows(path: Path, rate: int, seconds: float) -> Iterator[Window]:
-    """Read a file of any length in windows of `seconds`, mono at `rate` Hz; the last may be shorter.
+    """Read a file of any length in windows of `seconds`, mono at `rate` Hz. The last window may be shorter.
 
-    A window that cannot be used has no samples, and the next one follows.
+    A window that cannot be decoded has no samples.
 
     Raises:
         OSError: the file cannot be opened.
-        UnreadableClipError: no window can be used; raised at the end.
+        UnreadableClipError: no window has samples; raised after the last window.
     """
-    failure = UnreadableClipError("no samples in it")
+    failure = UnreadableClipError("no samples")
     is_usable = False
     with path.open("rb") as source, Recording(source.fileno()) as recording:
         is_last = False
@@ -74,12 +77,15 @@ def windows(path: Path, rate: int, seconds: float) -> Iterator[Window]:
 
 
 def decode(data: bytes, seconds: float) -> tuple[Piece, bool]:
-    """The first `seconds`, and whether the file goes on after them.
+    """Decode the first `seconds`, without mixing or resampling.
+
+    Returns:
+        The decoded audio, and whether the file is longer.
 
     Raises:
         UnreadableClipError: nothing can be decoded.
     """
-    with tempfile.TemporaryFile() as file:  # libsndfile reads a file without a call into Python for every frame
+    with tempfile.TemporaryFile() as file:  # faster than BytesIO: libsndfile would call Python for every frame
         file.write(EMPTY_TAG + data if data.startswith(MP3_SYNC) else data)
         file.flush()
         with Recording(file.fileno()) as recording:
@@ -90,22 +96,26 @@ def decode(data: bytes, seconds: float) -> tuple[Piece, bool]:
 
 
 def to_mono(stretches: list[Stretch], rate: int) -> np.ndarray:
-    """Stretches of any format to (samples,) at `rate` Hz; raises UnreadableClipError if a sample is not finite."""
+    """Mix, resample and join stretches of any format to (samples,) at `rate` Hz.
+
+    Raises:
+        UnreadableClipError: a sample is not finite, or so loud that its power would overflow.
+    """
     parts = [resample(mix(stretch.channels), stretch.rate, rate) for stretch in stretches]
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     loudest = max(samples.max(), -samples.min())
-    if not loudest < LOUDEST:  # written so that NaN fails too
-        raise UnreadableClipError("samples that are not finite")
+    if not loudest < LOUDEST:  # also true for NaN
+        raise UnreadableClipError("samples that are not finite or too loud")
     return samples
 
 
 def mix(channels: np.ndarray) -> np.ndarray:
-    """Mean of the channels, (samples, channels) to (samples,). `mean` over so short an axis takes 20 times as long."""
+    """Mean of the channels, (samples, channels) to (samples,). NumPy's `mean` takes 20 times as long here."""
     return functools.reduce(np.add, channels.T) / np.float32(channels.shape[1])
 
 
 def resample(samples: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
-    """(samples,) at `original_rate` Hz to (ceil(samples · rate / original_rate),) at `rate` Hz."""
+    """Resample (samples,) from `original_rate` to `rate` Hz, to ceil(samples · rate / original_rate) samples."""
     if original_rate == rate:
         return samples
     length = math.ceil(len(samples) * rate / original_rate)

@@ -1,4 +1,4 @@
-"""Where clips are extracted: processes on this machine, or the Dask cluster that DASK_SCHEDULER_ADDRESS names."""
+"""Workers for extraction: processes on this machine, or the Dask cluster that DASK_SCHEDULER_ADDRESS names."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SOURCE = Path(fma_genre.__file__).resolve().parents[1]
 
 @contextmanager
 def open_workers(tasks: int) -> Iterator[Parallel]:
-    """A joblib engine for this number of tasks, which returns results as they come."""
+    """Yield a joblib engine for a number of tasks. It returns results as soon as they are ready, in any order."""
     if os.environ.get(ADDRESS):
         with _dask(os.environ[ADDRESS]), parallel_config("dask"):
             yield _engine(-1)  # the whole cluster
@@ -33,21 +33,25 @@ def _engine(jobs: int) -> Parallel:
 
 @contextmanager
 def _dask(address: str) -> Iterator[None]:
-    """Connect to a scheduler, and give its workers this checkout's code, whatever they ran before."""
+    """Connect to a scheduler, send this checkout's code to its workers, and restart them with the code.
+
+    Raises:
+        InputError: Dask is not installed, or the scheduler is not running or cannot import the project.
+    """
     try:
         from distributed import Client
         from distributed.diagnostics.plugin import UploadDirectory
     except ImportError as error:
-        raise InputError(f"{ADDRESS}: expected Dask, found it not installed: pip install '.[dask]'") from error
+        raise InputError(f"{ADDRESS}: expected Dask, found no such package: pip install '.[dask]'") from error
     try:
         client = Client(address)
-    except (OSError, ValueError, AssertionError) as error:  # it asserts that its event loop has started within 10 s
+    except (OSError, ValueError, AssertionError) as error:  # AssertionError: Dask's event loop did not start in 10 s
         raise InputError(f"{ADDRESS}: expected a running scheduler, found none at {address}: {error}") from error
     with client:
         client.register_plugin(UploadDirectory(str(SOURCE), restart_workers=True, update_path=True, skip_words=()))
         try:
             client.submit(frame_count, 1, 1, 1).result()
-        except RuntimeError as error:  # joblib would wait for ever
+        except RuntimeError as error:  # without this check, joblib would wait forever
             raise InputError(
                 f"{ADDRESS}: expected a scheduler that can import the project, found one that cannot:"
                 " start it in the checkout with PYTHONPATH=src"

@@ -1,4 +1,4 @@
-"""Decode with FFmpeg's libraries, which go on where a stream is damaged, joined, or changes its format."""
+"""Decoding with FFmpeg's libraries. They continue after damage, joins and changes of format."""
 
 import io
 import mmap
@@ -12,12 +12,12 @@ import numpy as np
 
 from fma_genre.features.stretches import Stretch, UnreadableClipError, check_format
 
-# Demuxers that read nothing but the file itself. A playlist's would open what it names.
+# Demuxers that read only the file itself. A demuxer of playlists would open other files.
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,tta,w64,wav,wv"
 OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": ""}
 FRAMES = ("mp3", "aac")  # streams of frames without a container
 LONGEST_FRAME = 2881  # bytes, in MPEG audio
-OGG_BEGINNING = b"OggS\0\x02"  # a page that begins a stream
+OGG_BEGINNING = b"OggS\0\x02"  # beginning of a stream's first page
 
 
 class FFmpeg:
@@ -26,19 +26,23 @@ class FFmpeg:
     name = "ffmpeg"
 
     def __init__(self, descriptor: int) -> None:
-        """Raise UnreadableClipError if FFmpeg finds no audio in the file."""
+        """Open the file; raise UnreadableClipError if it has no audio that FFmpeg can decode."""
         parts = _parts(descriptor)
         self._links = [_Link(parts[0])]
         self._decoded = self._decode(parts[1:])
         self._put_back: list[Stretch] = []
-        self.has_ended = False  # it gave less than was requested
+        self.has_ended = False  # whether a read reached the end of the file
 
     def close(self) -> None:
         for link in self._links:
             link.close()
 
     def read(self, seconds: float) -> list[Stretch]:
-        """The next `seconds`, fewer at the end, none after it; raises UnreadableClipError."""
+        """Read the next `seconds`: less at the end of the file, an empty list after it.
+
+        Raises:
+            UnreadableClipError: the audio has an impossible format.
+        """
         blocks = []
         missing = Fraction(seconds).limit_denominator(10**6)
         while block := self._next():
@@ -52,11 +56,11 @@ class FFmpeg:
         return _joined(blocks)
 
     def put_back(self, stretches: list[Stretch]) -> None:
-        """Let the next `read` begin with these."""
+        """Return stretches, so that the next `read` begins with them."""
         self._put_back = stretches + self._put_back
 
     def length(self) -> float:
-        """Seconds that the file holds, as far as it has been read."""
+        """Length of the file in seconds, as estimated from the packets read so far."""
         return float(sum(link.length() for link in self._links))
 
     def _next(self) -> Stretch | None:
@@ -77,7 +81,7 @@ class FFmpeg:
 
 
 class Part:
-    """Some bytes of a file, as PyAV reads a file. The descriptor's own position does not move."""
+    """A range of bytes of a file, with the methods that PyAV needs. The descriptor's own position does not move."""
 
     def __init__(self, descriptor: int, start: int, end: int) -> None:
         self._descriptor, self._start, self.size = descriptor, start, end - start
@@ -89,11 +93,11 @@ class Part:
         return data
 
     def at(self, position: int, size: int) -> bytes:
-        """At most `size` bytes from a position."""
+        """Read up to `size` bytes at a position."""
         return os.pread(self._descriptor, max(0, min(size, self.size - position)), self._start + position)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move, or return -1 for a position before the beginning, to which damaged files lead."""
+        """Move to a position and return it. For a position before the beginning, as damaged files have, return -1."""
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if position < 0:
             return -1
@@ -105,7 +109,7 @@ class Part:
 
 
 def _parts(descriptor: int) -> list[Part]:
-    """The file as one part, or the links of a chained Ogg, since FFmpeg stops where their formats differ."""
+    """Split a chained Ogg file into its streams, since FFmpeg stops if their formats differ. Other files stay whole."""
     size = os.fstat(descriptor).st_size
     starts = [0]
     if os.pread(descriptor, 4, 0) == OGG_BEGINNING[:4]:
@@ -116,10 +120,10 @@ def _parts(descriptor: int) -> list[Part]:
 
 
 class _Link:
-    """One container, and how far it has been read."""
+    """One container, with statistics of the packets read from it."""
 
     def __init__(self, part: Part) -> None:
-        """Raise UnreadableClipError if there is no audio in it."""
+        """Open the container; raise UnreadableClipError if it has no audio that FFmpeg can decode."""
         self._part = part
         try:
             self._container = av.open(cast(Any, part), "r", options=OPTIONS, metadata_errors="ignore")
@@ -130,9 +134,9 @@ class _Link:
             raise UnreadableClipError("audio in a format that FFmpeg does not know")
         self._stream.codec_context.thread_count = 1
         self._format = self._container.format.name
-        self._scanned = Fraction(0)  # seconds of all packets so far, decoded or not
+        self._scanned = Fraction(0)  # seconds of all packets read, including damaged ones
         self._start: int | None = None  # time stamp of the first packet
-        self._end = Fraction(0)  # seconds from it to the end of the last one
+        self._end = Fraction(0)  # seconds from the first packet's beginning to the latest end of a packet
         self._first = 0  # position of the first packet, bytes
         self._frame_seconds = Fraction(0)
         self._broke_off = False
@@ -141,7 +145,7 @@ class _Link:
         self._container.close()
 
     def decode(self) -> Iterator[Stretch]:
-        """Decode packet by packet; pass over those that are damaged."""
+        """Decode packet by packet, and skip damaged packets."""
         try:
             for packet in self._container.demux(self._stream):
                 self._count(packet)
@@ -150,9 +154,9 @@ class _Link:
             self._broke_off = True
 
     def length(self) -> Fraction:
-        """Seconds that it holds, by its packets, their time stamps or its header, whichever says most."""
+        """Longest of the lengths in seconds that the packets, their time stamps and the header give."""
         known = max(self._scanned, self._end)
-        if self._broke_off:  # what could not be read has as many bytes a second
+        if self._broke_off:  # assume that the rest has as many bytes per second
             known *= Fraction(self._part.size, max(self._part.tell(), 1))
         return max(known, self._declared())
 
@@ -167,7 +171,7 @@ class _Link:
             self._end = max(self._end, (packet.pts - self._start) * time_base + seconds)
 
     def _declared(self) -> Fraction:
-        """Seconds by the header. FFmpeg's own number is no more than a guess for a stream of frames."""
+        """Length in seconds according to the header. For a stream of frames, FFmpeg's own value is only a guess."""
         if self._format not in FRAMES:
             return Fraction(self._container.duration or 0, av.time_base)
         start = max(0, self._first - LONGEST_FRAME)
@@ -176,9 +180,9 @@ class _Link:
 
 
 def _declared_frames(header: bytes) -> int:
-    """The number of frames in the tag that a VBR encoder writes into an MP3's first frame, 0 if there is none.
+    """Number of frames according to the tag that a VBR encoder writes into an MP3's first frame; 0 without a tag.
 
-    A Xing (or Info) tag has flags, of which the lowest says that the number follows; a VBRI tag always has it.
+    A VBRI tag always has the number. A Xing or Info tag has it if the lowest bit of its flags is set.
     """
     for tag in (b"Xing", b"Info"):
         place = header.rfind(tag)
@@ -204,7 +208,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _joined(blocks: list[Stretch]) -> list[Stretch]:
-    """Neighbouring blocks of one format as one stretch."""
+    """Join consecutive blocks of the same format."""
     runs: list[list[Stretch]] = []
     for block in blocks:
         if runs and _format(runs[-1][0]) == _format(block):

@@ -1,7 +1,7 @@
 """Overlapping frames of a clip and their Fourier transforms.
 
-Conventions follow librosa: a periodic Hann window, frames centred on multiples of the hop with zeros beyond the ends of
-the clip, so that `n` samples have `1 + n // hop` frames.
+Conventions follow librosa: a periodic Hann window, and frames centred on multiples of the hop, with zeros beyond the
+ends of the clip. A clip of `n` samples has `1 + n // hop` frames.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.fft
 
-BLOCK = 32  # frames processed at a time: few enough to stay in the processor's cache
+BLOCK = 32  # frames processed at a time; few enough to stay in the processor's cache
 
 
 def frame_count(seconds: float, rate: int, hop: int) -> int:
@@ -17,14 +17,18 @@ def frame_count(seconds: float, rate: int, hop: int) -> int:
 
 
 def overlapping(samples: np.ndarray, n_fft: int, hop: int, precision: type[np.floating]) -> np.ndarray:
-    """(samples,) to (frames, n_fft), a view of the padded samples in `precision`."""
+    """Cut (samples,) into frames (frames, n_fft), a view of the padded samples in `precision`."""
     padded = np.zeros(len(samples) + 2 * (n_fft // 2), precision)
     padded[n_fft // 2 : n_fft // 2 + len(samples)] = samples
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
 
 
 def squared_magnitudes(frames: np.ndarray, precision: type[np.floating]) -> Iterator[tuple[slice, np.ndarray]]:
-    """Transform (frames, n_fft) block by block; yield each block's place and its (frames, n_fft // 2 + 1)."""
+    """Compute the Fourier transform of frames (frames, n_fft), a block of frames at a time.
+
+    Yields:
+        The block's slice of the frames, and its squared magnitudes (frames in the block, n_fft // 2 + 1).
+    """
     n_fft = frames.shape[1]
     window = np.hanning(n_fft + 1)[:-1].astype(precision)  # periodic
     windowed = np.empty((BLOCK, n_fft), precision)
@@ -36,3 +40,12 @@ def squared_magnitudes(frames: np.ndarray, precision: type[np.floating]) -> Iter
         squared = spectrum.real**2
         squared += spectrum.imag**2
         yield block, squared
+
+
+def power_spectrum(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
+    """Squared magnitude of the STFT, computed in float64: (samples,) to (frames, n_fft // 2 + 1) float32."""
+    frames = overlapping(samples, n_fft, hop, np.float64)
+    power = np.empty((len(frames), n_fft // 2 + 1), np.float32)
+    for block, squared in squared_magnitudes(frames, np.float64):
+        power[block] = squared
+    return power

@@ -1,15 +1,15 @@
-"""Power to stored levels: dB relative to the clip's maximum, in 8 bits. `store.dequantise` gives the dB back."""
+"""Conversion of power to stored levels, 8-bit dB relative to the clip's maximum. `store.dequantise` reverses it."""
 
 import numpy as np
 
 from fma_genre.features.frames import BLOCK
-from fma_genre.store import TOP_LEVEL
+from fma_genre.store import MAX_LEVEL
 
-SILENCE = 1e-10  # power; librosa's `amin`: a clip that never exceeds it is silent
+SILENCE = 1e-10  # power, librosa's `amin`; a clip that never exceeds it is silent
 
 
 def quantised_levels(power: np.ndarray, floor_db: float) -> np.ndarray:
-    """Power of a whole clip, (frames, bins), to levels in 8 bits, (frames, bins) uint8."""
+    """Levels of a whole clip, (frames, bins) uint8, from its power (frames, bins)."""
     levels = np.empty(power.shape, np.uint8)
     peak = power.max()
     for start in range(0, len(power), BLOCK):
@@ -19,18 +19,18 @@ def quantised_levels(power: np.ndarray, floor_db: float) -> np.ndarray:
 
 
 def decibels(power: np.ndarray, peak: float, floor_db: float) -> np.ndarray:
-    """Power to dB relative to `peak`, from −`floor_db` to 0; silence is all floor."""
+    """Convert power to dB relative to `peak`, at least −`floor_db`. If `peak` is silent, all are −`floor_db`."""
     if peak <= SILENCE:
         return np.full_like(power, -floor_db)
     levels = power / peak
     np.maximum(levels, 10 ** (-floor_db / 10), out=levels)
-    np.log(levels, out=levels)  # log10 is slow where NumPy has not vectorised it
+    np.log(levels, out=levels)  # faster than log10, which NumPy does not vectorise on every processor
     levels *= 10 / np.log(10)
     return levels
 
 
 def quantise(levels: np.ndarray, floor_db: float) -> np.ndarray:
-    """dB from −`floor_db` to 0 in 8 bits, in steps of `floor_db` / 255."""
-    stored = levels * (TOP_LEVEL / floor_db)
-    stored += TOP_LEVEL + 0.5  # astype truncates, so + 0.5 rounds
+    """Convert dB between −`floor_db` and 0 to 8 bits, rounded to steps of `floor_db` / 255."""
+    stored = levels * (MAX_LEVEL / floor_db)
+    stored += MAX_LEVEL + 0.5  # + 0.5 rounds, since astype truncates
     return stored.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A recording read piece by piece: by libsndfile as far as that comes, then by FFmpeg."""
+"""Reading a recording piece by piece. libsndfile decodes as much as it can, then FFmpeg decodes the rest."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ from fma_genre.features.ffmpeg import FFmpeg
 from fma_genre.features.sndfile import Sndfile
 from fma_genre.features.stretches import Stretch, UnreadableClipError, duration
 
-AGREEMENT = 0.1  # s; the decoders differ in how much they drop of the silence that an encoder adds
+AGREEMENT = 0.1  # s; decoders may differ by this, since they drop different amounts of the silence that an encoder adds
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,12 @@ class Piece:
 
     stretches: list[Stretch]
     decoder: str  # libsndfile or ffmpeg
-    length: float  # s that the file holds; after the last piece, what is left although it could not be decoded counts
+    length: float  # s of the file; the last piece also counts the rest of the file that could not be decoded
     is_last: bool
 
     @property
     def seconds(self) -> float:
-        """How much was decoded."""
+        """Length of the decoded audio in seconds."""
         return duration(self.stretches)
 
 
@@ -29,10 +29,14 @@ class Recording:
     """An audio file opened for reading."""
 
     def __init__(self, descriptor: int) -> None:
-        """Read the file of this descriptor from its beginning; raises UnreadableClipError if no decoder can."""
+        """Open the file of a descriptor, and start at the beginning of the file.
+
+        Raises:
+            UnreadableClipError: no decoder can open the file.
+        """
         self._descriptor = descriptor
-        self._requested: list[float] = []  # s, of every piece so far
-        self._refusal: UnreadableClipError | None = None  # libsndfile's reason
+        self._requested: list[float] = []  # s, for each earlier call of `read`
+        self._refusal: UnreadableClipError | None = None  # libsndfile's error
         self._decoder: Sndfile | FFmpeg | None  # None after the end
         try:
             self._decoder = Sndfile(descriptor)
@@ -50,7 +54,11 @@ class Recording:
             self._decoder.close()
 
     def read(self, seconds: float) -> Piece:
-        """The next `seconds`, fewer at the end, none after it; raises UnreadableClipError if there are none at all."""
+        """Read the next `seconds`: less at the end of the file, nothing after it.
+
+        Raises:
+            UnreadableClipError: the file has no audio at all.
+        """
         if isinstance(self._decoder, Sndfile):
             piece = self._read_by_sndfile(self._decoder, seconds)
         elif self._decoder:
@@ -58,7 +66,7 @@ class Recording:
         else:
             piece = Piece([], "", 0, is_last=True)
         if not piece.stretches and not self._requested:
-            raise self._refusal or UnreadableClipError("no samples in it")
+            raise self._refusal or UnreadableClipError("no samples")
         self._requested.append(seconds)
         return piece
 
@@ -75,7 +83,11 @@ class Recording:
         return self._take_over(sndfile, stretches, seconds)
 
     def _take_over(self, sndfile: Sndfile, begun: list[Stretch], seconds: float) -> Piece:
-        """The piece by FFmpeg, which reads on from here, unless it has no more than what libsndfile has begun."""
+        """Continue with FFmpeg, unless it decodes no more than libsndfile did.
+
+        Args:
+            begun: the beginning of the piece, as libsndfile decoded it.
+        """
         length = duration(begun) + sndfile.missing()
         sndfile.close()
         self._decoder = ffmpeg = self._open_ffmpeg()
@@ -97,7 +109,7 @@ class Recording:
         return Piece(stretches, ffmpeg.name, self._length(ffmpeg, stretches), is_last=ffmpeg.has_ended)
 
     def _length(self, ffmpeg: FFmpeg, stretches: list[Stretch]) -> float:
-        """Seconds that the file holds of a piece with these stretches; of all that follows them, if it is the last."""
+        """Seconds of a piece with these stretches. The file's last piece includes audio that could not be decoded."""
         left = ffmpeg.length() - sum(self._requested) if ffmpeg.has_ended else 0
         return max(left, duration(stretches))
 

@@ -1,21 +1,22 @@
-"""Decoded audio: stretches of samples, whichever library decodes them."""
+"""Decoded audio, as both decoders return it."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-LOWEST_RATE = 1000  # Hz; less is a damaged header
-MAX_DATA_RATE = 8 * 192_000  # samples a second in all channels: more is a damaged header, and costly to decode
+LOWEST_RATE = 1000  # Hz; a header with a lower rate is damaged
+# Samples per second in all channels. A header with more is damaged, and its audio would be costly to decode.
+MAX_DATA_RATE = 8 * 192_000
 
 
 class UnreadableClipError(Exception):
-    """No audio can be decoded from a clip; the message says why."""
+    """No audio can be decoded from a clip. The message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Samples of one rate and channel count; both may change within a file."""
+    """Consecutive samples with the same rate and number of channels, since both may change within a file."""
 
     channels: np.ndarray  # (samples, channels) float32
     rate: int  # Hz
@@ -26,11 +27,11 @@ class Stretch:
 
 
 def duration(stretches: list[Stretch]) -> float:
-    """Seconds of all stretches together."""
+    """Total length of the stretches in seconds."""
     return float(sum(stretch.seconds for stretch in stretches))
 
 
 def check_format(channels: int, rate: int) -> None:
-    """Raise UnreadableClipError if audio of this format is none, or would take too long to decode."""
+    """Raise UnreadableClipError if the format is impossible, or too costly to decode."""
     if rate < LOWEST_RATE or not 0 < channels * rate <= MAX_DATA_RATE:
         raise UnreadableClipError(f"{channels} channels at {rate} Hz")

@@ -1,1 +1,1 @@
-"""Fetching of archives, and the built-in demo's synthesis. Only the stage download uses it."""
+"""Download of archives and synthesis of the built-in demo. Only src/download.py imports this package."""

@@ -1,4 +1,4 @@
-"""The built-in *demo* data set: synthetic music in the layout of the FMA archives, with the FMA's defects."""
+"""The built-in *demo* data set: synthetic music in archives with the layout and typical defects of the FMA archives."""
 
 import csv
 import hashlib
@@ -21,16 +21,16 @@ from fma_genre.common.workers import run_in_workers, worker_count
 from fma_genre.fetch import synthesis
 from fma_genre.fetch.synthesis import GENRES, Genre, Track, clip
 
-TIMESTAMP = (2017, 4, 1, 0, 0, 0)  # of all members
-BAD = ("unreadable", "short", "silent")
-FORMATS = ("stereo", "48 kHz", "22.05 kHz")
+TIMESTAMP = (2017, 4, 1, 0, 0, 0)  # modification time of all zip members; a fixed time gives every build the same bytes
+DEFECTS = ("unreadable", "short", "silent")  # clips that are hard or impossible to classify
+FORMATS = ("stereo", "48 kHz", "22.05 kHz")  # good clips in formats that must be converted
 README = "Synthetic music in the layout of the FMA dataset.\n"
 
 
 def build(settings: Synthesis, folder: Path) -> tuple[Path, Path]:
     """Write fma_demo.zip and fma_metadata.zip into an empty `folder`; return their paths.
 
-    The same settings give the same bytes, however many processes share the work.
+    The same settings give the same bytes for any number of processes.
     """
     tracks = plan(settings)
     audio, metadata = folder / "fma_demo.zip", folder / "fma_metadata.zip"
@@ -41,7 +41,7 @@ def build(settings: Synthesis, folder: Path) -> tuple[Path, Path]:
 
 
 def fingerprint(settings: Synthesis) -> str:
-    """A hex sha1 of everything that decides the archives' bytes: code, settings, versions of NumPy and libsndfile."""
+    """A hex sha1 of everything that determines the archives' bytes: code, settings, NumPy and libsndfile versions."""
     values = json.dumps(asdict(settings), sort_keys=True)
     versions = f"{np.__version__} {soundfile.__libsndfile_version__}"
     code = Path(__file__).read_bytes() + Path(synthesis.__file__).read_bytes()
@@ -52,7 +52,7 @@ def fingerprint(settings: Synthesis) -> str:
 
 
 def plan(settings: Synthesis) -> list[Track]:
-    """All rows of tracks.csv, in order of their ids."""
+    """All tracks of the demo, sorted by id."""
     rng = np.random.default_rng([settings.seed, 0])
     averages = {"training": settings.training, "validation": settings.validation, "test": settings.test}
     tracks: list[Track] = []
@@ -60,37 +60,37 @@ def plan(settings: Synthesis) -> list[Track]:
         sizes = apportion(averages[split])
         for genre, size in zip(GENRES, sizes, strict=True):
             subsets = ["small"] * min(sizes) + ["medium"] * (size - min(sizes)) + ["large"] * 2
-            tracks += by_artists(genre, split, subsets, rng)
+            tracks += make_tracks(genre, split, subsets, rng)
 
     order = rng.permutation(len(tracks))
-    gap = 5 + 2000 // len(tracks)  # so that there is more than one folder
+    gap = 5 + 2000 // len(tracks)  # mean distance between ids; it spreads the clips over several folders of 1,000 ids
     ids = np.cumsum(rng.integers(1, 2 * gap, len(tracks)))
     tracks = [replace(tracks[i], track_id=int(track_id)) for i, track_id in zip(order, ids, strict=True)]
 
-    for defect in BAD:
-        spoil(tracks, defect, "training", 1, rng)
-    spoil(tracks, "unreadable", "test", 2, rng)
+    for defect in DEFECTS:
+        add_defect(tracks, defect, "training", 1, rng)
+    add_defect(tracks, "unreadable", "test", 2, rng)
     for defect in FORMATS:
         for split in ("training", "test"):
             for _ in range(1 + averages[split] // 10):
-                spoil(tracks, defect, split, 0, rng)
+                add_defect(tracks, defect, split, 0, rng)
     return tracks
 
 
 def apportion(average: int) -> list[int]:
-    """Tracks of each genre, `average` in the mean and one at least, in proportion to the genres' sizes."""
+    """Number of tracks of each genre: at least one, more for a larger genre, and `average` on average."""
     shares = np.cumsum([genre.size for genre in GENRES]) / sum(genre.size for genre in GENRES)
     extra = np.diff(np.rint(shares * (average - 1) * len(GENRES)).astype(int), prepend=0)
     return [1 + int(n) for n in extra]
 
 
-def by_artists(genre: Genre, split: str, subsets: list[str], rng: np.random.Generator) -> list[Track]:
-    """A track for each of `subsets`, without an id yet, by artists of one to four tracks."""
+def make_tracks(genre: Genre, split: str, subsets: list[str], rng: np.random.Generator) -> list[Track]:
+    """Make a track with the placeholder id 0 for each item of `subsets`. Each artist has one to four of the tracks."""
     rng.shuffle(subsets)
-    others = [other for other in GENRES if other is not genre]
+    other_genres = [other for other in GENRES if other is not genre]
     tracks: list[Track] = []
     while len(tracks) < len(subsets):
-        second = others[rng.integers(len(others))]
+        second = other_genres[rng.integers(len(other_genres))]
         artist = 1 + int(rng.integers(2**31))
         for subset in subsets[len(tracks) :][: rng.integers(1, 5)]:
             top = subset != "large" or rng.random() < 0.6
@@ -98,30 +98,33 @@ def by_artists(genre: Genre, split: str, subsets: list[str], rng: np.random.Gene
     return tracks
 
 
-def spoil(tracks: list[Track], defect: str, split: str, spare: int, rng: np.random.Generator) -> None:
-    """Give a track of the split a defect, if there is one whose genre has more than `spare` good tracks."""
+def add_defect(tracks: list[Track], defect: str, split: str, min_left: int, rng: np.random.Generator) -> None:
+    """Give a random track of the split a defect, if at least `min_left` good tracks of its genre remain in the split.
+
+    Do nothing if no track qualifies. Tracks of the large subset have no clip, so they get no defect.
+    """
     clips = [track for track in tracks if track.split == split and track.subset != "large"]
-    good = Counter(track.genre.title for track in clips if track.defect not in BAD)
+    good = Counter(track.genre.title for track in clips if track.defect not in DEFECTS)
 
-    def may_be_spoilt(track: Track) -> bool:
-        sound = track.split == split and track.subset != "large" and track.defect == ""
-        return sound and good[track.genre.title] > spare
+    def qualifies(track: Track) -> bool:
+        is_faultless = track.split == split and track.subset != "large" and track.defect == ""
+        return is_faultless and good[track.genre.title] > min_left
 
-    choices = [i for i, track in enumerate(tracks) if may_be_spoilt(track)]
+    choices = [i for i, track in enumerate(tracks) if qualifies(track)]
     if choices:
         i = rng.choice(choices)
         tracks[i] = replace(tracks[i], defect=defect)
 
 
 def synthesise(tracks: list[Track], settings: Synthesis) -> Iterable[tuple[str, bytes]]:
-    """Name and content of the MP3 file of every track that has one; large tracks have none."""
-    audible = [track for track in tracks if track.subset != "large"]
-    tasks = (joblib.delayed(clip)(track, settings.seed, settings.seconds) for track in audible)
+    """Yield the name and the content of each track's MP3 file. Tracks of the large subset have no file."""
+    with_clip = [track for track in tracks if track.subset != "large"]
+    tasks = (joblib.delayed(clip)(track, settings.seed, settings.seconds) for track in with_clip)
     parallel = joblib.Parallel(n_jobs=worker_count(), return_as="generator")
-    clips = run_in_workers(parallel, tasks, lambda: "run it again")
-    shown = progress.bar(clips, desc="synthesise", total=len(audible), unit="clip")
-    names = (f"{track.track_id // 1000:03d}/{track.track_id:06d}.mp3" for track in audible)
-    return zip(names, shown, strict=True)
+    clips = run_in_workers(parallel, tasks, lambda: "run `dvc repro` again")
+    bar = progress.bar(clips, desc="synthesise", total=len(with_clip), unit="clip")
+    names = (f"{track.track_id // 1000:03d}/{track.track_id:06d}.mp3" for track in with_clip)
+    return zip(names, bar, strict=True)
 
 
 # Tables. ----------------------------------------------------------------------------------------------------------
@@ -141,7 +144,7 @@ COLUMNS = [
 
 
 def cells(track: Track, seconds: int) -> dict[tuple[str, str], object]:
-    """The columns of tracks.csv that a synthetic track fills."""
+    """A track's values in tracks.csv, by column (group, name); all other columns are empty."""
     genres = [track.genre.genre_id] if track.top else [track.genre.genre_id, track.second.genre_id]
     return {
         ("album", "id"): track.artist_id,
@@ -161,14 +164,14 @@ def cells(track: Track, seconds: int) -> dict[tuple[str, str], object]:
 
 
 def to_csv(rows: Iterable[Iterable[object]]) -> bytes:
-    """Rows as the bytes of a CSV file."""
+    """Encode rows as a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 
 
 def tracks_csv(tracks: list[Track], seconds: int) -> bytes:
-    """The FMA's tracks.csv: two lines of column names, one with the name of the index, then a row a track."""
+    """The content of tracks.csv in the FMA's format: column groups, column names, the index name, and the tracks."""
     groups = ["", *(group for group, _ in COLUMNS)]
     names = ["", *(name for _, name in COLUMNS)]
     index = ["track_id"] + [""] * len(COLUMNS)
@@ -180,7 +183,7 @@ def tracks_csv(tracks: list[Track], seconds: int) -> bytes:
 
 
 def genres_csv(tracks: list[Track]) -> bytes:
-    """The FMA's genres.csv, with top-level genres only."""
+    """The content of genres.csv in the FMA's format, with top-level genres only."""
     sizes = Counter(track.genre.genre_id for track in tracks)
     rows = sorted((genre.genre_id, sizes[genre.genre_id], 0, genre.title, genre.genre_id) for genre in GENRES)
     return to_csv([("genre_id", "#tracks", "parent", "title", "top_level"), *rows])
@@ -190,18 +193,26 @@ def genres_csv(tracks: list[Track]) -> bytes:
 
 
 def write_archive(path: Path, readme: str, members: Iterable[tuple[str, bytes]]) -> None:
-    """Zip members, (name, content), by bzip2, with the FMA's README.txt and checksums in front of them."""
+    """Write a zip archive, compressed with bzip2 like the FMA archives.
+
+    Args:
+        path: path of the archive. All members are in a folder with the archive's name, without .zip.
+        readme: content of README.txt.
+        members: name and content of each member. As in the FMA archives, a member `checksums` with their sha1s is
+            added.
+    """
     checksums = []
     with zipfile.ZipFile(path, "w") as archive:
 
         def write(name: str, content: bytes) -> None:
             info = zipfile.ZipInfo(f"{path.stem}/{name}", TIMESTAMP)
-            archive.writestr(info, content, zipfile.ZIP_BZIP2, compresslevel=1)  # level 1 is quickest
+            archive.writestr(info, content, zipfile.ZIP_BZIP2, compresslevel=1)  # level 1 is the fastest
 
         for name, content in members:
             write(name, content)
             checksums.append(f"{hashlib.sha1(content).hexdigest()}  {name}\n")
         write("README.txt", readme.encode())
         write("checksums", "".join(checksums).encode())
-        # The directory lists these two first, as the FMA's does; written last, they need not wait for every clip.
+        # The directory of an FMA archive lists README.txt and checksums first. These two members were written last,
+        # since the checksums are known only then, so their entries are now moved to the start of the directory.
         archive.filelist[:0] = [archive.filelist.pop(-2), archive.filelist.pop()]

@@ -1,11 +1,11 @@
-"""Archives from wherever params.yaml says, verified and kept once a machine in the folder FMA_HOME.
+"""Transfer of a data set's archives from their sources in params.yaml to the folder FMA_HOME.
 
-    <sha1>/<name>               an archive with this sha1; for a local source, a symlink to it
+    <sha1>/<name>               the archive; for a local source, a symlink to it
     <sha1>/<name>.json          its stamp (fma_genre.archives.receipt)
-    <sha1>/<name>.part          an unfinished download, which the next call continues (fma_genre.fetch.http)
-    demo/<fingerprint>.json     the archives that a version of the demo's generator made with these settings
+    <sha1>/<name>.part          an unfinished download, which the next call resumes (fma_genre.fetch.http)
+    demo/<fingerprint>.json     record of the demo's archives, under a hash of the generator's code and settings
 
-Nothing unverified ever lies under its final name.
+All checkouts on a machine share this folder. A file gets its final name only after its sha1 has been verified.
 """
 
 import sys
@@ -32,12 +32,12 @@ from fma_genre.archives.receipt import (
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import atomic, remove, resolve, write_json
 from fma_genre.common.params import DataSet, Source, Synthesis
-from fma_genre.common.schema import wrong
+from fma_genre.common.schema import mismatch
 from fma_genre.fetch import demo, http
 
 
 def fetch(dataset: str, entry: DataSet) -> Receipt:
-    """Fetch both archives of a data set, unless they are in FMA_HOME; raises InputError if that is impossible."""
+    """Fetch the archives of a data set, unless FMA_HOME already has them; raise InputError if that fails."""
     if entry.synthesis is not None:
         metadata, audio = fetch_demo(entry.synthesis)
     else:
@@ -47,40 +47,44 @@ def fetch(dataset: str, entry: DataSet) -> Receipt:
 
 
 def fetch_archive(where: str, source: Source) -> Archive:
-    """Fetch and verify one archive, unless it is in FMA_HOME; `where` names its parameter: `datasets.mine.audio`.
+    """Fetch one archive and verify its sha1, unless it is already in FMA_HOME.
+
+    Args:
+        where: name of the archive's parameter, e.g. `datasets.mine.audio`, for messages.
+        source: the archive's url and sha1.
 
     Raises:
-        InputError: the archive cannot be fetched or kept, or does not have its sha1.
+        InputError: the archive cannot be fetched or stored, or has another sha1.
     """
-    assert source.sha1 is not None  # only the demo has none
+    assert source.sha1 is not None  # `params` allows None only for the demo
     sha1 = source.sha1.lower()
     address, name = _locate(where, source.url)
-    kept = home() / sha1 / name
+    path = home() / sha1 / name
     try:
-        if not is_stamped(kept, sha1):  # no lock for readers: a shared FMA_HOME may be read-only
-            with _locked(kept.with_name(".lock"), where):
-                if not verify(kept, sha1):
-                    _obtain(where, address, kept, sha1)
-        return Archive(name, kept.stat().st_size, sha1)
+        if not is_stamped(path, sha1):  # no lock for readers: a shared FMA_HOME may be read-only
+            with _locked(path.with_name(".lock"), where):
+                if not verify(path, sha1):
+                    _fetch_to(path, where, address, sha1)
+        return Archive(name, path.stat().st_size, sha1)
     except OSError as error:
-        raise InputError(
-            f"{where}: cannot read {http.shown(source.url)} or keep it in {kept.parent}: {error}"
-        ) from error
+        shown = http.abbreviated(source.url)
+        raise InputError(f"{where}: cannot read {shown} or store it in {path.parent}: {error}") from error
 
 
 def _locate(where: str, url: str) -> tuple[Path | str, str]:
-    """Where the archive is, a local path or else a url to download, and its file name."""
-    error = wrong(f"{where}.url", "https://, http://, file:// or a path, ending in a file name", url)
+    """Return the archive's address (a local path, or a url to download) and its file name."""
+    error = mismatch(f"{where}.url", "https://, http://, file:// or a path, ending in a file name", url)
     try:
         address, name = _parse(url)
     except ValueError:
-        raise error from None  # its own message may show a part of the url
+        raise error from None  # the ValueError's own message may show a secret in the url
     if not name or name.startswith(".") or not name.isprintable():
         raise error
     return address, name
 
 
 def _parse(url: str) -> tuple[Path | str, str]:
+    """Return the address and the file name in a url or path; raise ValueError for any other kind of url."""
     parts = urlsplit(url)
     if parts.scheme in ("http", "https") and parts.hostname and url.isprintable():
         return url, PurePosixPath(unquote(parts.path)).name
@@ -95,13 +99,13 @@ def _parse(url: str) -> tuple[Path | str, str]:
 
 @contextmanager
 def _locked(path: Path, where: str) -> Iterator[None]:
-    """Hold a lock file, which the system releases if this process is killed."""
+    """Hold a lock on the file `path`; the operating system releases the lock if this process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{where}: waiting for another process that is fetching it", file=sys.stderr, flush=True)
+        print(f"{where}: waiting for another process to fetch it", file=sys.stderr, flush=True)
         lock.acquire()
     try:
         yield
@@ -109,77 +113,81 @@ def _locked(path: Path, where: str) -> Iterator[None]:
         lock.release()
 
 
-def _obtain(where: str, address: Path | str, kept: Path, sha1: str) -> None:
-    """Put the archive at `address` to `kept`, in place of any other file there."""
-    remove(kept)  # it is not the archive; if fetching fails, nobody may take it for that
-    part = sibling(kept, ".part")
+def _fetch_to(path: Path, where: str, address: Path | str, sha1: str) -> None:
+    """Download the archive to `path`, or link `path` to a local archive; replace any other file at `path`."""
+    remove(path)  # a wrong file must not stay there if fetching fails
+    unfinished = sibling(path, ".part")
     if isinstance(address, Path):
-        _link(where, address, kept, sha1)
+        _link(address, path, where, sha1)
     else:
-        http.download(f"{where}.url: {http.shown(address)}", address, part, sha1)
-        part.replace(kept)
-        write_stamp(kept, make_stamp(kept, sha1))
-    remove(part)
-    remove(sibling(part, ".json"))
+        http.download(f"{where}.url: {http.abbreviated(address)}", address, unfinished, sha1)
+        unfinished.replace(path)
+        write_stamp(path, make_stamp(path, sha1))
+    remove(unfinished)
+    remove(sibling(unfinished, ".json"))
 
 
-def _link(where: str, local: Path, kept: Path, sha1: str) -> None:
-    """Make `kept` a symlink to a local file, if that has this sha1."""
-    if not local.is_file():
-        found = "a folder" if local.is_dir() else "none"
-        raise InputError(f"{where}.url: expected a file, found {found}: {local}")
-    stamp, found = make_stamp(local, sha1), hash_file(local).hexdigest()
+def _link(source: Path, path: Path, where: str, sha1: str) -> None:
+    """Make `path` a symlink to the local file `source`; raise InputError unless the file has this sha1."""
+    if not source.is_file():
+        found = "a folder" if source.is_dir() else "none"
+        raise InputError(f"{where}.url: expected a file, found {found}: {source}")
+    stamp, found = make_stamp(source, sha1), hash_file(source).hexdigest()
     if found != sha1:
-        raise InputError(f"{where}.sha1: expected {sha1}, found {found} in {local}")
-    with atomic(kept) as link:
-        link.symlink_to(local.resolve())
-    write_stamp(kept, stamp)
+        raise InputError(f"{where}.sha1: expected {sha1}, found {found} in {source}")
+    with atomic(path) as link:
+        link.symlink_to(source.resolve())
+    write_stamp(path, stamp)
 
 
 # The built-in demo. -----------------------------------------------------------------------------------------------
 
 
 def fetch_demo(settings: Synthesis) -> tuple[Archive, Archive]:
-    """The demo's metadata and audio, built unless a build by the same generator with these settings is in FMA_HOME.
+    """Return the demo's metadata and audio archives; build them unless FMA_HOME has them already.
 
-    They are kept by their sha1 like any other archive. The fingerprint of the generator is no part of their identity:
-    an edit of the generator that makes the same bytes gives the same archives.
+    Like all archives, they are stored under their sha1. After an edit of the generator, they are built again. If their
+    bytes have not changed, the receipt stays the same, too.
 
     Raises:
-        InputError: they cannot be built or kept.
+        InputError: the archives cannot be built or stored.
     """
     record = home() / "demo" / f"{demo.fingerprint(settings)}.json"
     try:
-        if not (archives := _recorded(record)):  # no lock for readers, as above
+        archives = _read_record(record)
+        if archives is None:  # the lock is taken only now: a shared FMA_HOME may be read-only
             with _locked(sibling(record, ".lock"), "demo"):
-                archives = _recorded(record) or _build(settings, record)
+                archives = _read_record(record) or _build(settings, record)
     except OSError as error:
-        raise InputError(f"demo: cannot keep its archives in {home()}: {error}") from error
-    metadata, audio = archives
-    return metadata, audio
+        raise InputError(f"demo: cannot store its archives in {home()}: {error}") from error
+    return archives
 
 
-def _recorded(record: Path) -> list[Archive]:
-    """The archives in the record of a build; none if the record is absent, or an archive is not as it was built."""
+def _read_record(record: Path) -> tuple[Archive, Archive] | None:
+    """Return the metadata and audio archives that a build has recorded.
+
+    Return None if the record is missing or damaged, or if an archive is missing or has changed.
+    """
     values = read_json(record)
     try:
-        archives = [Archive(**values["metadata"]), Archive(**values["audio"])]
-        intact = all(verify(archive.path, archive.sha1) for archive in archives)
-    except (KeyError, TypeError):  # absent or damaged
-        return []
-    return archives if intact else []
+        metadata, audio = Archive(**values["metadata"]), Archive(**values["audio"])
+        intact = all(verify(archive.path, archive.sha1) for archive in (metadata, audio))
+    except (KeyError, TypeError):
+        return None
+    return (metadata, audio) if intact else None
 
 
-def _build(settings: Synthesis, record: Path) -> list[Archive]:
+def _build(settings: Synthesis, record: Path) -> tuple[Archive, Archive]:
+    """Build the demo's metadata and audio archives, and record them."""
     with _scratch_folder(sibling(record, ".part")) as folder:
-        audio, metadata = (_keep(path) for path in demo.build(settings, folder))
+        audio, metadata = (_store(path) for path in demo.build(settings, folder))
     write_json(record, {"metadata": asdict(metadata), "audio": asdict(audio)})
-    return [metadata, audio]
+    return metadata, audio
 
 
 @contextmanager
 def _scratch_folder(path: Path) -> Iterator[Path]:
-    """An empty folder, removed at the end; it replaces one that a killed process left."""
+    """Yield an empty folder, and remove it at the end. Files that a killed process left in it are removed first."""
     remove(path)
     path.mkdir(parents=True)
     try:
@@ -188,8 +196,8 @@ def _scratch_folder(path: Path) -> Iterator[Path]:
         remove(path)
 
 
-def _keep(built: Path) -> Archive:
-    """Move an archive that was built to its place by sha1."""
+def _store(built: Path) -> Archive:
+    """Move a newly built archive to its final path in FMA_HOME, and stamp it."""
     archive = Archive(built.name, built.stat().st_size, hash_file(built).hexdigest())
     with _locked(archive.path.with_name(".lock"), "demo"):
         built.replace(archive.path)

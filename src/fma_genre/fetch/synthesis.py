@@ -1,11 +1,11 @@
-"""Synthetic music for the built-in demo: a track's MP3 file from its genre, its artist and a seed.
+"""Synthetic music for the built-in demo: a track's MP3 file, computed from its genre, its artist and a seed.
 
-A genre is one row of `GENRES`: six attributes (rhythm, drum kit, harmony, lead, backing, production). A track takes
-each from its own genre or, with probability `CROSSOVER`, from its artist's second genre: some tracks are truly
-ambiguous. Artists also have a colour: a tilt, a tuning, a tempo, a lead, a noise floor.
+A genre is a row of `GENRES` with six attributes: rhythm, drum kit, harmony, lead, backing and production. A track takes
+each attribute from its own genre or, with probability `CROSSOVER`, from its artist's second genre, so some tracks are
+truly ambiguous. Each artist also has a characteristic spectral tilt, tuning, tempo, lead instrument and noise floor.
 
-Conventions: frequencies in Hz, times in seconds, pitches in semitones, samples in float64 until they are rounded to
-16 bits. A clip is one loop of whole bars, repeated.
+Frequencies are in Hz, times in seconds, and pitches in semitones. Samples are float64 until they are rounded to 16
+bits. A clip repeats a single loop, which consists of whole bars.
 """
 
 import io
@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float64]
 
-# How much the genres overlap: the probability that an attribute comes from the artist's second genre. At 0 the genres
-# are distinct; at 0.5 a track's own genre and the second one cannot be told apart.
+# Probability that an attribute comes from the artist's second genre. A higher value makes genres overlap more. At 0,
+# all genres are distinct. At 0.5, a track's own genre cannot be distinguished from the second genre.
 CROSSOVER = 0.12
 
-RATE = 44100
-LOOP_SECONDS = 5.0  # encoding takes most of the time, so a loop is encoded once and its frames repeated
-CHORDS = 4  # a loop, of equal length
+RATE = 44100  # sample rate in Hz of clips without a defect
+LOOP_SECONDS = 5.0  # encoding takes most of the time, so a short loop is encoded and its MP3 frames are repeated
+CHORDS = 4  # chords per loop, of equal length
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """Beats a minute, and a bar of each part: a character for each of its equal steps, `x` where it sounds."""
+    """Tempo, and one bar of each part as a string: each character is a step of equal length, and `x` is a note."""
 
-    tempo: float
+    tempo: float  # beats per minute
     kick: str
     snare: str
     hat: str
@@ -41,58 +41,57 @@ class Rhythm:
 
 @dataclass(frozen=True)
 class Kit:
-    """Drums: pitch and decay of the kick, decay of the snare and of the hat, level against the rest."""
+    """Sounds of the drum kit."""
 
-    kick_hz: float
-    kick: float
+    kick_hz: float  # frequency that the kick falls to
+    kick: float  # time constant of the decay in s, as for the snare and the hat
     snare: float
     hat: float
-    level: float
+    level: float  # amplitude of a hit
 
 
 @dataclass(frozen=True)
 class Harmony:
-    """Roots of the `CHORDS` of a loop, the notes of a chord, and the steps a melody may use."""
+    """Chords and scale, in semitones."""
 
-    roots: tuple[int, ...]
-    chord: tuple[int, ...]
-    scale: tuple[int, ...]
+    roots: tuple[int, ...]  # root of each of the loop's CHORDS chords
+    chord: tuple[int, ...]  # intervals above the root
+    scale: tuple[int, ...]  # notes of the melody
 
 
 @dataclass(frozen=True)
 class Voice:
-    """An instrument and how it plays: octave, notes a bar, rolloff of its partials, depth and ratio of its
-    frequency modulation, attack and decay, depth of its vibrato, breath (noise), level."""
+    """An instrument and its style of playing."""
 
-    octave: int
-    notes: int
-    rolloff: float
-    fm: float
-    ratio: float
-    attack: float
-    decay: float
-    vibrato: float
-    breath: float
-    level: float
+    octave: int  # relative to the key
+    notes: int  # per bar
+    rolloff: float  # partial n has the amplitude n**-rolloff
+    fm: float  # modulation index in radians; 0 for no frequency modulation
+    ratio: float  # frequency of the modulation relative to the note's frequency
+    attack: float  # s
+    decay: float  # time constant in s
+    vibrato: float  # depth relative to the note's frequency
+    breath: float  # level of noise relative to the tone
+    level: float  # amplitude of a note
 
 
 @dataclass(frozen=True)
 class Production:
-    """Reverberation time and share, drive (distortion) and spectral tilt in dB an octave."""
+    """Effects on the whole mix."""
 
-    reverb: float
-    wet: float
-    drive: float
-    tilt: float
+    reverb: float  # reverberation time in s
+    wet: float  # share of reverberation in the sound
+    drive: float  # distortion: gain before a tanh; 0 for no distortion
+    tilt: float  # slope of the spectrum in dB per octave
 
 
 @dataclass(frozen=True)
 class Genre:
-    """A row of FMA's `genres.csv`, its size relative to the others, and its six musical attributes."""
+    """A genre of the demo with its six musical attributes."""
 
-    genre_id: int
+    genre_id: int  # id and title are those of the FMA's genres.csv
     title: str
-    size: float
+    size: float  # number of tracks relative to other genres
     rhythm: Rhythm
     kit: Kit
     harmony: Harmony
@@ -150,7 +149,7 @@ ATTRIBUTES = tuple(field.name for field in fields(Genre) if field.name not in ("
 
 @dataclass(frozen=True)
 class Track:
-    """A row of `tracks.csv`; `defect` says how its clip differs from a good mono one of 44.1 kHz."""
+    """A track of the demo. `defect` names the difference between its clip and a good mono clip at 44.1 kHz, if any."""
 
     track_id: int
     artist_id: int
@@ -158,15 +157,15 @@ class Track:
     second: Genre
     split: str
     subset: str
-    top: bool = True  # whether it has a top genre: some large rows have several genres and no top one
+    top: bool = True  # whether it has a top genre; some tracks of the large subset have several genres but no top genre
     defect: str = ""
 
 
 BASS = Voice(-2, 1, 1.5, 0.0, 1, 0.005, 0.3, 0.0, 0.0, 0.7)
 
 
-def one_shot(voice: Voice, hertz: float, seconds: float, rate: int, rng: np.random.Generator) -> Samples:
-    """One note of `voice`: a wavetable that is read with vibrato and phase modulation, under an envelope."""
+def render_note(voice: Voice, hertz: float, seconds: float, rate: int, rng: np.random.Generator) -> Samples:
+    """Render one note of `voice`: a wavetable oscillator with vibrato and phase modulation, and an envelope."""
     t = np.arange(int(seconds * rate)) / rate
     partials = np.arange(1, max(2, min(40, int(9000 / hertz))))
     table = np.zeros(1025, complex)
@@ -181,12 +180,12 @@ def one_shot(voice: Voice, hertz: float, seconds: float, rate: int, rng: np.rand
     note = wave[(phase * len(wave)).astype(np.int64) & (len(wave) - 1)] / np.abs(wave).max()
     if voice.breath:
         note += voice.breath * rng.standard_normal(len(t))
-    note[-rate // 100 :] *= np.linspace(1, 0, len(note[-rate // 100 :]))  # no click where it is cut off
+    note[-rate // 100 :] *= np.linspace(1, 0, len(note[-rate // 100 :]))  # fade out, to avoid a click at the end
     return note * envelope
 
 
-def drum(part: str, kit: Kit, rate: int, rng: np.random.Generator) -> Samples:
-    """One hit: a falling sine (kick), noise with a tone (snare) or differenced, bright noise (hat)."""
+def render_drum(part: str, kit: Kit, rate: int, rng: np.random.Generator) -> Samples:
+    """Render one hit: a sine of falling pitch (kick), noise with a tone (snare), or differenced noise (hat)."""
     decay = getattr(kit, part)
     t = np.arange(int(4 * decay * rate)) / rate
     noise = rng.standard_normal(len(t))
@@ -197,19 +196,19 @@ def drum(part: str, kit: Kit, rate: int, rng: np.random.Generator) -> Samples:
 
 
 def add(mix: Samples, sound: Samples, onset: float) -> None:
-    """Add `sound` to the loop `mix` from sample `onset`; its part beyond the end goes to the start."""
+    """Add `sound` to the loop `mix`, starting at sample `onset`; the part beyond the end wraps around to the start."""
     start = round(onset) % len(mix)
     head = min(len(sound), len(mix) - start)
     mix[start : start + head] += sound[:head]
-    rest = sound[head : head + start]
-    mix[: len(rest)] += rest
+    wrapped = sound[head : head + start]
+    mix[: len(wrapped)] += wrapped
 
 
-Notes = list[tuple[float, int]]  # onset as a share of the loop, and pitch
+Notes = list[tuple[float, int]]  # onset as a share of the loop, and pitch in semitones above the key
 
 
 def melody(voice: Voice, harmony: Harmony, bars: int, rng: np.random.Generator) -> Notes:
-    """A random walk over the scale; every bar has the same rhythm."""
+    """A melody that walks randomly over the scale, with the same rhythm in every bar."""
     sounding = rng.random(voice.notes) < 0.8
     sounding[0] = True
     walk = np.cumsum(rng.integers(-2, 3, size=(bars, voice.notes)), axis=1) % len(harmony.scale)
@@ -218,34 +217,35 @@ def melody(voice: Voice, harmony: Harmony, bars: int, rng: np.random.Generator) 
 
 
 def chords(voice: Voice, harmony: Harmony, bars: int) -> Notes:
-    """The chords of the loop, struck `voice.notes` times a bar, but each at least once."""
+    """The chords of the loop, with `voice.notes` strikes per bar, and at least one strike of each chord."""
     strikes = max(CHORDS, bars * voice.notes)
     roots = [harmony.roots[i * CHORDS // strikes] for i in range(strikes)]
     return [(i / strikes, root + interval) for i, root in enumerate(roots) for interval in harmony.chord]
 
 
 def steps(pattern: str, bars: int) -> list[float]:
-    """Onsets of a bar's pattern in every bar, as shares of the loop."""
+    """Onsets of a one-bar pattern that repeats in every bar, as shares of the loop."""
     return [(bar + i / len(pattern)) / bars for bar in range(bars) for i, c in enumerate(pattern) if c == "x"]
 
 
 def play(mix: Samples, voice: Voice, notes: Notes, key: float, rate: int, rng: np.random.Generator) -> None:
-    """Add notes to the loop; each pitch is rendered once."""
+    """Add notes to the loop `mix`; render each pitch only once. `key` is the frequency of pitch 0 in Hz."""
     gap = len(mix) / rate / len({when for when, _ in notes} or {0})
+    # A note ends when it has decayed, or at the latest during the next note.
     seconds = min(3 * voice.decay, max(0.2, 1.5 * gap), len(mix) / rate)
-    shots: dict[int, Samples] = {}
+    rendered: dict[int, Samples] = {}
     for when, pitch in notes:
-        if pitch not in shots:
+        if pitch not in rendered:
             hertz = key * 2 ** (voice.octave + pitch / 12)
-            shots[pitch] = voice.level * one_shot(voice, hertz, seconds, rate, rng)
-        add(mix, shots[pitch], when * len(mix))
+            rendered[pitch] = voice.level * render_note(voice, hertz, seconds, rate, rng)
+        add(mix, rendered[pitch], when * len(mix))
 
 
 def perform(style: Genre, size: int, bars: int, key: float, rate: int, rng: np.random.Generator) -> Samples:
-    """All parts of a loop of `size` samples and `bars` bars, mixed dry."""
+    """Mix all parts of a loop of `size` samples and `bars` bars, without effects."""
     mix = np.zeros(size)
     for part in ("kick", "snare", "hat"):
-        hit = style.kit.level * drum(part, style.kit, rate, rng)
+        hit = style.kit.level * render_drum(part, style.kit, rate, rng)
         for when in steps(getattr(style.rhythm, part), bars):
             add(mix, hit, when * size)
     line = [(when, style.harmony.roots[int(when * CHORDS)]) for when in steps(style.rhythm.bass, bars)]
@@ -256,7 +256,7 @@ def perform(style: Genre, size: int, bars: int, key: float, rate: int, rng: np.r
 
 
 def produce(mix: Samples, production: Production, rate: int, rng: np.random.Generator) -> Samples:
-    """Distort, reverberate and tilt a loop. Every step is circular, so that the loop has no seam."""
+    """Add distortion, reverberation and tilt to a loop. Every step is circular, so the loop has no audible seam."""
     if production.drive:
         mix = np.tanh(production.drive * mix) / np.tanh(production.drive)
     t = np.arange(min(len(mix), int(2 * production.reverb * rate))) / rate
@@ -269,12 +269,12 @@ def produce(mix: Samples, production: Production, rate: int, rng: np.random.Gene
 
 
 def style_of(track: Track, seed: int) -> tuple[Genre, float, float]:
-    """The style of a track: its musical attributes, its key in Hz, and its noise floor relative to its peak."""
+    """A track's musical attributes, its key in Hz, and its noise floor relative to the peak."""
     artist = np.random.default_rng([seed, 1, track.artist_id])
     own = np.random.default_rng([seed, 2, track.track_id])
     crossed = own.random(len(ATTRIBUTES)) < CROSSOVER
-    crossed[ATTRIBUTES.index("lead")] = artist.random() < CROSSOVER  # an artist's instrument, on every track
-    borrowed = [name for name, other in zip(ATTRIBUTES, crossed, strict=True) if other]
+    crossed[ATTRIBUTES.index("lead")] = artist.random() < CROSSOVER  # an artist plays the same lead on all tracks
+    borrowed = [name for name, is_crossed in zip(ATTRIBUTES, crossed, strict=True) if is_crossed]
     style = replace(track.genre, **{name: getattr(track.second, name) for name in borrowed})
     tempo = style.rhythm.tempo * artist.uniform(0.9, 1.1) * own.uniform(0.95, 1.05)
     tilt = style.production.tilt + artist.normal(0, 0.7)
@@ -284,12 +284,12 @@ def style_of(track: Track, seed: int) -> tuple[Genre, float, float]:
 
 
 def loop(track: Track, seed: int, rate: int, frame: int) -> Samples:
-    """A loop of whole bars, of about `LOOP_SECONDS`, in whole frames of `frame` samples."""
+    """Render a loop of about `LOOP_SECONDS`, with a whole number of bars and of MP3 frames of `frame` samples each."""
     rng = np.random.default_rng([seed, 3, track.track_id])
     style, key, floor = style_of(track, seed)
     bar = 4 * 60 / style.rhythm.tempo
     bars = max(1, round(LOOP_SECONDS / bar))
-    size = 8 * frame * round(bars * bar * rate / frame / 8)  # a length that is quick to transform
+    size = 8 * frame * round(bars * bar * rate / frame / 8)  # a multiple of 8 frames, for a fast FFT
     mix = produce(perform(style, size, bars, key, rate, rng), style.production, rate, rng)
     mix = mix / np.abs(mix).max() + floor * rng.standard_normal(len(mix))
     mix *= rng.uniform(0.4, 0.9) / np.abs(mix).max()
@@ -298,47 +298,54 @@ def loop(track: Track, seed: int, rate: int, frame: int) -> Samples:
     return np.rint(mix * 32767) / 32768
 
 
-KILOBITS = {
+KILOBITS_PER_SECOND = {  # by MPEG version, then by the bit rate index in a frame's header
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 
 
 def mp3_frames(stream: bytes, rate: int) -> Iterator[bytes]:
-    """The frames of an MPEG-1 or MPEG-2 Layer III stream (ISO 11172-3, 13818-3) of known sample rate."""
+    """Split an MPEG-1 or MPEG-2 Layer III stream (ISO 11172-3, 13818-3) of known sample rate into its frames."""
     version = 1 if rate >= 32000 else 2
     position = 0
     while position + 4 <= len(stream):
         header = stream[position : position + 4]
-        size = 144_000 // version * KILOBITS[version][header[2] >> 4] // rate + (header[2] >> 1 & 1)
+        bit_rate, padding = KILOBITS_PER_SECOND[version][header[2] >> 4], header[2] >> 1 & 1
+        size = 144_000 // version * bit_rate // rate + padding  # bytes
         yield stream[position : position + size]
         position += size
 
 
 def encode(samples: Samples, rate: int) -> bytes:
-    """An MP3 stream of `samples`, (samples,) or (samples, channels)."""
-    stream = io.BytesIO()  # floats go in: libsndfile 1.2.2 garbles 16-bit stereo
-    quality = {"compression_level": 0.8, "bitrate_mode": "VARIABLE"}  # quickest to keep 14 kHz
+    """Encode samples (samples,) or (samples, channels) as an MP3 stream.
+
+    The samples are passed as floats, because libsndfile 1.2.2 garbles 16-bit stereo.
+    """
+    stream = io.BytesIO()
+    quality = {"compression_level": 0.8, "bitrate_mode": "VARIABLE"}  # fastest setting that keeps sounds up to 14 kHz
     soundfile.write(stream, samples, rate, format="MP3", subtype="MPEG_LAYER_III", **quality)
     return stream.getvalue()
 
 
 def clip(track: Track, seed: int, seconds: float) -> bytes:
-    """The MP3 file of a track.
+    """Render a track as an MP3 file of `seconds`.
 
-    The first frames of a fresh encoder do not refer to earlier ones, so a stream can follow any other frames. Repeating
-    one is a stream copy, which the FMA's own clips are too. It leaves 10 ms of quiet at each joint.
+    The loop is encoded once, and its frames are repeated. This is possible because the first frames of a new encoder do
+    not refer to earlier frames. The sound is quiet for about 10 ms at each joint. The FMA's clips consist of frames
+    that were copied from longer files, too.
     """
-    if track.defect == "unreadable":  # a tag of 1.7 kB and not one frame
+    if track.defect == "unreadable":  # an ID3 tag of 1.7 kB, without any MP3 frame
         return b"ID3\x04\x00\x00\x00\x00" + bytes([1700 // 128, 1700 % 128]) + bytes(1700)
     rate = {"48 kHz": 48000, "22.05 kHz": 22050}.get(track.defect, RATE)
     frame = 1152 if rate >= 32000 else 576
     samples = loop(track, seed, rate, frame)
     if track.defect == "stereo":
         samples = np.stack([samples, np.roll(samples, rate // 80)], axis=1)
-    table, *frames = mp3_frames(encode(samples, rate), rate)
+    header, *frames = mp3_frames(encode(samples, rate), rate)
     frames = frames[: len(samples) // frame]
     count = int((1.5 if track.defect == "short" else seconds) * rate) // frame
     sound = b"".join((frames * (count // len(frames) + 1))[:count])
-    at = table.index(b"Xing") + 8  # in the first frame, which holds no sound: the number and size of all
-    return table[:at] + struct.pack(">II", count, len(table) + len(sound)) + table[at + 8 :] + sound
+    # The first frame contains no sound, only a Xing header with the numbers of frames and bytes in the file.
+    position = header.index(b"Xing") + 8
+    sizes = struct.pack(">II", count, len(header) + len(sound))
+    return header[:position] + sizes + header[position + len(sizes) :] + sound

@@ -1,8 +1,9 @@
-"""The cepstral envelope: each frame's spectrum, described by its lowest few cepstral coefficients.
+"""Cepstral envelope: each frame is reduced to the smooth spectrum that its lowest cepstral coefficients describe.
 
-Levels are standardised in every bin. Cosines over the mel scale then describe a frame, as in MFCC, whatever the
-representation. The coefficients are standardised as well, and turned back into bins: a smooth spectrum without its fine
-structure.
+1. Standardise the levels of each bin.
+2. Project each frame onto cosines over the mel scale, as for MFCCs. The bins need not be mel bands.
+3. Standardise the coefficients. The results are the codes.
+4. Convert the codes back to bins. The fine structure of the spectrum is lost.
 """
 
 import math
@@ -17,69 +18,84 @@ from torch import Tensor
 from fma_genre.common.schema import Range
 from fma_genre.learning.clips import Clips
 
-MIN_COEFFICIENT = 0.001  # lower bound of a coefficient's deviation, so that a constant one is not amplified
-MIN_DEVIATION = 16.0  # stored levels (6 dB): an empty bin, as above 4 kHz in 8 kHz audio, is not amplified when shifted
+# Lower limits of the standard deviations, since division by smaller values would amplify noise:
+MIN_LEVEL_DEVIATION = 16.0  # of a bin, in stored levels (6 dB); bins above 4 kHz are empty in 8 kHz audio
+MIN_COEFFICIENT_DEVIATION = 0.001  # of a coefficient
 
 
 @dataclass(frozen=True)
 class Arguments:
-    coefficients: Annotated[int, Range(1, 2**16)]
+    cepstral_coefficients: Annotated[int, Range(1, 2**16)]  # capped at the number of bins
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    mean: Tensor  # (bins,) of levels
-    analysis: Tensor  # (bins, coefficients): levels less their mean to standardised coefficients
-    synthesis: Tensor  # (coefficients, bins)
+    mean: Tensor  # (bins,) mean stored level
+    analysis: Tensor  # (bins, coefficients) matrix from centred levels to standardised coefficients
+    synthesis: Tensor  # (coefficients, bins) matrix from coefficients to the network's input
 
     @classmethod
     def fit(cls, clips: Clips, arguments: Arguments) -> "FrontEnd":
-        """Fit on all frames of `clips`; `coefficients` is capped at the number of bins."""
+        """Fit on all frames of `clips`."""
         statistics = clips.statistics()
-        deviation = statistics.deviation.clamp(min=MIN_DEVIATION)
-        count = min(arguments.coefficients, len(deviation))
-        cosines, weights = (part.to(deviation.device) for part in _cosines(np.array(clips.description.mels), count))
-        analysis = (cosines * weights / deviation).T.float().contiguous()  # (bins, coefficients)
+        deviation = statistics.deviation.clamp(min=MIN_LEVEL_DEVIATION)
+        count = min(arguments.cepstral_coefficients, len(deviation))
+        cosines, widths = (tensor.to(deviation.device) for tensor in _cosines(np.array(clips.description.mels), count))
+        analysis = (cosines * widths / deviation).T.float().contiguous()  # (bins, coefficients)
         synthesis = (cosines / cosines.square().sum(dim=0).mean().sqrt()).float()
         unscaled = cls(statistics.mean.float(), analysis, synthesis)
 
-        power = torch.zeros(count, dtype=torch.float64, device=deviation.device)
-        for levels, filled in clips.filled_frames():
-            power += unscaled.encode(levels)[filled].double().square().sum(dim=0)
-        scale = (power / statistics.frames).sqrt().clamp(min=MIN_COEFFICIENT).float()
+        squares = torch.zeros(count, dtype=torch.float64, device=deviation.device)
+        for levels, is_filled in clips.all_frames():
+            coefficients = unscaled.encode(levels)[is_filled].double()  # (frames, coefficients) with mean 0
+            squares += coefficients.square().sum(dim=0)
+        scale = (squares / statistics.frames).sqrt().clamp(min=MIN_COEFFICIENT_DEVIATION).float()
         return replace(unscaled, analysis=analysis / scale)
 
     @staticmethod
     def shapes(arguments: Arguments, bins: int) -> Mapping[str, tuple[int, ...]]:
-        count = min(arguments.coefficients, bins)
+        count = min(arguments.cepstral_coefficients, bins)
         return {"mean": (bins,), "analysis": (bins, count), "synthesis": (count, bins)}
 
     def encode(self, levels: Tensor) -> Tensor:
-        """(…, frames, bins) of stored levels to (…, frames, coefficients), each with mean 0 and deviation 1."""
+        """Convert stored levels (…, frames, bins) to standardised coefficients (…, frames, coefficients)."""
         return levels.float() @ self.analysis - self.mean @ self.analysis
 
     def encode_shifted(self, batches: Sequence[Tensor], source_bins: Tensor) -> Tensor:
-        """The coefficients of all `batches`, (segments, frames, bins) each, the bins of each moved in its own way.
+        """Encode batches after moving their bins, differently for each batch.
 
-        Equivalent to permuting the bins of the levels, but permutes the rows of `analysis` instead, which is free.
+        Moving the rows of `analysis` has the same result as moving the bins of the levels, but is faster.
 
         Args:
-            source_bins: (batches, bins): the bin whose levels take each bin's place.
+            batches: stored levels of each batch (segments, frames, bins).
+            source_bins: (batches, bins); bin b gets the levels of bin `source_bins[batch, b]`.
+
+        Returns:
+            standardised coefficients of all batches, (segments, frames, coefficients)
         """
         count, bins = source_bins.shape
-        places = source_bins + bins * torch.arange(count, device=source_bins.device)[:, None]
-        moved = self.analysis.new_zeros(count * bins, self.analysis.shape[1])
-        moved.index_add_(0, places.flatten(), self.analysis.repeat(count, 1))
-        products = [batch.float() @ analysis for batch, analysis in zip(batches, moved.split(bins), strict=True)]
+        first_rows = bins * torch.arange(count, device=source_bins.device)[:, None]  # where batches begin in `shifted`
+        rows = source_bins + first_rows
+        shifted = self.analysis.new_zeros(count * bins, self.analysis.shape[1])
+        shifted.index_add_(0, rows.flatten(), self.analysis.repeat(count, 1))
+        products = [batch.float() @ analysis for batch, analysis in zip(batches, shifted.split(bins), strict=True)]
         return torch.cat(products) - self.mean @ self.analysis
 
     def decode(self, codes: Tensor) -> Tensor:
-        """(…, frames, coefficients) to a network's input (…, frames, bins)."""
+        """Convert coefficients (…, frames, coefficients) to a network's input (…, frames, bins)."""
         return codes @ self.synthesis
 
 
 def _cosines(mels: np.ndarray, coefficients: int) -> tuple[Tensor, Tensor]:
-    """Half waves over the mel scale, (coefficients, bins) float64, and each bin's share of the scale, (bins,)."""
-    share = np.gradient(mels)
-    place = torch.from_numpy((np.cumsum(share) - share / 2) / share.sum())  # 0 … 1
-    return (torch.arange(coefficients)[:, None] * place * math.pi).cos(), torch.from_numpy(share / share.sum())
+    """Sample cosines at the centres of the bins. Cosine k has k half periods over the range of the bins in mel.
+
+    Args:
+        mels: centres of the bins (bins,) in mel, ascending.
+
+    Returns:
+        cosines (coefficients, bins), and the share of this range that each bin covers (bins,); both float64
+    """
+    width = np.gradient(mels)
+    position = torch.from_numpy((np.cumsum(width) - width / 2) / width.sum())  # in this range, from 0 to 1
+    cosines = (torch.arange(coefficients)[:, None] * position * math.pi).cos()
+    return cosines, torch.from_numpy(width / width.sum())

@@ -1,1 +1,1 @@
-"""Training and inference on stored spectrograms. Networks and front ends are loaded by name, and never imported."""
+"""Training and inference on stored spectrograms. The module `build` loads networks and front ends by name."""

@@ -1,6 +1,6 @@
-"""Augmentation of training segments, a batch at a time, on their device.
+"""Augmentation of training segments by pitch shifts and mixup, on the device that trains the network.
 
-Shifts of pitch follow Schlüter and Grill 2015; mixup follows Zhang et al. 2018 (arXiv 1710.09412).
+Pitch shifts follow Schlüter and Grill 2015. Mixup follows Zhang et al. 2018 (arXiv 1710.09412).
 """
 
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from fma_genre.learning.clips import Clips
 
 
 def augment(
-    clips: Clips, batches: Sequence[Tensor], front_end: FrontEnd, *, pitch: float, mixup: float
+    clips: Clips, batches: Sequence[Tensor], front_end: FrontEnd, *, max_pitch_shift: float, mixup: float
 ) -> tuple[Tensor, Tensor]:
-    """A random segment of each track of some batches, augmented: all batches at once.
+    """Crop a random segment for each position in `batches`, augment it, and convert it to network input.
 
     Args:
-        batches: positions in `clips`, (segments,) each.
-        pitch: largest shift in semitones; the segments of a batch are shifted alike.
-        mixup: both parameters of the beta distribution of the shares of two mixed segments; 0: no mixup.
+        batches: positions of tracks in `clips`, (segments,) per batch. All batches are processed at once.
+        max_pitch_shift: largest pitch shift in semitones; all segments of a batch are shifted by the same amount.
+        mixup: both parameters of the beta distribution of the mixing weights; 0 turns mixup off.
 
     Returns:
-        segments (segments, frames, bins) as a network takes them, targets (segments, classes)
+        network input (segments, frames, bins) and targets (segments, classes), concatenated over the batches
     """
     tracks = torch.cat(list(batches))
     levels = clips.crop(tracks, clips.random_starts(tracks))
     targets = one_hot(clips.labels[tracks], len(clips.classes)).float()
 
-    if pitch:
-        source_bins = _random_shifts(clips.frequencies, pitch, len(batches))
+    if max_pitch_shift:
+        source_bins = _random_shifts(clips.frequencies, max_pitch_shift, len(batches))
         codes = front_end.encode_shifted(levels.split([len(batch) for batch in batches]), source_bins)
     else:
         codes = front_end.encode(levels)
@@ -42,16 +42,20 @@ def augment(
     return front_end.decode(codes), targets
 
 
-def _random_shifts(frequencies: Tensor, pitch: float, count: int) -> Tensor:
-    """For `count` shifts of up to `pitch` semitones, the bin that takes each bin's place: (count, bins)."""
-    semitones = (2 * torch.rand((count, 1), device=frequencies.device) - 1) * pitch
-    between = (frequencies[1:] + frequencies[:-1]) / 2
-    return torch.searchsorted(between, frequencies * 2 ** (semitones / 12))
+def _random_shifts(frequencies: Tensor, max_pitch_shift: float, count: int) -> Tensor:
+    """Draw `count` pitch shifts uniformly from ±`max_pitch_shift` semitones.
+
+    Returns:
+        (count, bins): for each shift, the source of each bin, which is the bin nearest to its shifted frequency
+    """
+    semitones = (2 * torch.rand((count, 1), device=frequencies.device) - 1) * max_pitch_shift
+    borders = (frequencies[1:] + frequencies[:-1]) / 2  # between neighbouring bins
+    return torch.searchsorted(borders, frequencies * 2 ** (semitones / 12))
 
 
 def _mix(codes: Tensor, targets: Tensor, mixup: float) -> tuple[Tensor, Tensor]:
-    """Mix each segment with its neighbour, a random one, since tracks are in random order."""
+    """Mix each segment with the previous one. The segments are in random order, so the partner is random."""
     parameter = torch.full((len(codes), 1, 1), float(mixup), device=codes.device)
-    share = Beta(parameter, parameter, validate_args=False).sample()  # validation would wait for the device
-    share = torch.maximum(share, 1 - share)
+    share = Beta(parameter, parameter, validate_args=False).sample()  # checking the arguments would wait for the GPU
+    share = torch.maximum(share, 1 - share)  # the segment itself keeps at least half
     return codes.roll(1, dims=0).lerp(codes, share), targets.roll(1, dims=0).lerp(targets, share[:, 0])

@@ -1,4 +1,4 @@
-"""Networks and front ends, loaded by the names that a section of `models` gives."""
+"""Loading of networks and front ends by the names that params.yaml gives in `models`."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from fma_genre.common.errors import InputError
 from fma_genre.common.params import Model, ModelKeys, Train
 from fma_genre.learning.clips import Clips
 
-CLASSES = {"networks": ("Arguments", "Network"), "front_ends": ("Arguments", "FrontEnd")}  # of each file
+CLASSES = {"networks": ("Arguments", "Network"), "front_ends": ("Arguments", "FrontEnd")}  # that each file must define
 
 
 class FrontEnd(Protocol):
-    """A fitted front end; see the package front_ends."""
+    """A fitted front end. The package `front_ends` documents the methods."""
 
     def encode(self, levels: Tensor) -> Tensor: ...
     def encode_shifted(self, batches: Sequence[Tensor], source_bins: Tensor) -> Tensor: ...
@@ -27,23 +27,33 @@ class FrontEnd(Protocol):
 
 
 def read_arguments(model: Model, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments of a model's network and of its front end; raises InputError for one that is wrong."""
+    """Read the arguments of a model's network and of its front end.
+
+    Args:
+        where: dotted name of the section, for messages.
+
+    Raises:
+        InputError: a file is missing or lacks a required class, or an argument is unknown, missing or invalid.
+    """
     declarations = {
         "network": _module("networks", model.network).Arguments,
         "front_end": _module("front_ends", model.front_end).Arguments,
     }
-    others = [*schema.names(ModelKeys), *schema.names(Train)]
-    found = schema.read_arguments(model.arguments, declarations, where, others)
-    return asdict(found["network"]), asdict(found["front_end"])
+    other_keys = [*schema.names(ModelKeys), *schema.names(Train)]
+    arguments = schema.read_arguments(model.arguments, declarations, where, other_keys)
+    return asdict(arguments["network"]), asdict(arguments["front_end"])
 
 
 def build_network(
     name: str, arguments: Mapping[str, Any], where: str, *, bins: int, frames: int, classes: int
 ) -> nn.Module:
-    """The untrained network of networks/<name>.py for segments (frames, bins); `where` begins messages.
+    """Build the untrained network of networks/<name>.py for segments of shape (frames, bins).
+
+    Args:
+        where: dotted name of the section, for messages.
 
     Raises:
-        InputError: an argument is wrong, or the network cannot take such an input.
+        InputError: an argument is invalid, or does not fit the shape of the segments.
     """
     module = _module("networks", name)
     try:
@@ -54,35 +64,38 @@ def build_network(
 
 
 def fit_front_end(name: str, arguments: Mapping[str, Any], clips: Clips) -> FrontEnd:
-    """The front end of front_ends/<name>.py, fitted on `clips`."""
+    """Fit the front end of front_ends/<name>.py on `clips`."""
     module = _module("front_ends", name)
     return module.FrontEnd.fit(clips, schema.read(module.Arguments, arguments, ""))
 
 
 def front_end_shapes(name: str, arguments: Mapping[str, Any], bins: int) -> Mapping[str, tuple[int, ...]]:
-    """The shape of each tensor of a front end, by name."""
+    """Expected shape of each tensor of the front end in front_ends/<name>.py, by name."""
     module = _module("front_ends", name)
     return module.FrontEnd.shapes(schema.read(module.Arguments, arguments, ""), bins)
 
 
 def restore_front_end(name: str, tensors: Mapping[str, Tensor]) -> FrontEnd:
+    """Rebuild a fitted front end of front_ends/<name>.py from its tensors."""
     return _module("front_ends", name).FrontEnd(**tensors)
 
 
 def tensors_of(front_end: FrontEnd) -> dict[str, Tensor]:
-    """The tensors of a front end, by name."""
+    """Tensors of a front end, by name."""
     return {field.name: getattr(front_end, field.name) for field in fields(front_end)}  # type: ignore[arg-type]
 
 
 def move(front_end: FrontEnd, device: torch.device) -> FrontEnd:
-    """The front end with its tensors on `device`."""
+    """Copy a front end to `device`."""
     return type(front_end)(**{name: tensor.to(device) for name, tensor in tensors_of(front_end).items()})
 
 
 def _module(package: str, name: str) -> ModuleType:
-    """The file of a network or a front end; raise InputError if there is none, or it lacks a class."""
+    """Import the file of a network or a front end; raise InputError if it is missing or incomplete."""
     path = f"fma_genre.{package}.{name}"
-    if name.startswith("_") or find_spec(path) is None:
+    if name.startswith("_"):
+        raise InputError(f"src/fma_genre/{package}: expected a name without a leading _, found {name}")
+    if find_spec(path) is None:
         raise InputError(f"src/fma_genre/{package}: expected a file {name}.py, found none")
     module = importlib.import_module(path)
     for attribute in CLASSES[package]:

@@ -1,7 +1,11 @@
-"""A trained model's folder: everything needed to use the model later, without pickle.
+"""Folder of a trained model, with everything needed to use the model. No file is a pickle, since pickles can run code.
 
-`settings.json` describes the network, the front end, the store and the training; `front_end.safetensors` holds the
-fitted front end, `seed<N>.safetensors` the weights of a run, and `svm_head<N>.safetensors` its SVM head, if it has one.
+Files:
+
+    settings.json              network, front end, training parameters, and description of the training data
+    front_end.safetensors      fitted front end
+    seed<N>.safetensors        weights of the run with seed N
+    svm_head<N>.safetensors    SVM head of the run with seed N, if the model has one
 """
 
 import json
@@ -32,9 +36,9 @@ LOAD_ERRORS = (OSError, RuntimeError, TypeError, ValueError, RecursionError, Saf
 
 @dataclass(frozen=True)
 class Settings:
-    """The content of settings.json."""
+    """Content of settings.json."""
 
-    key: schema.Name  # the model's in params.yaml
+    key: schema.Name  # name of the model in params.yaml
     network: schema.Name
     network_arguments: Mapping[str, Any]
     front_end: schema.Name
@@ -44,7 +48,7 @@ class Settings:
 
     @property
     def seeds(self) -> list[int]:
-        """The seed of each run."""
+        """Seed of each run."""
         return [self.train.seed + run for run in range(self.train.runs)]
 
     @property
@@ -52,20 +56,21 @@ class Settings:
         return len(self.store.frequencies)
 
     def build(self) -> nn.Module:
-        """The untrained network."""
+        """Build the untrained network."""
         frames, classes = self.train.segment_frames, len(self.store.classes)
         shape = {"bins": self.bins, "frames": frames, "classes": classes}
         return build.build_network(self.network, self.network_arguments, f"models.{self.key}", **shape)
 
 
 def save(folder: Path, settings: Settings, front_end: FrontEnd) -> None:
-    """Write what all runs share."""
+    """Write the files that all runs share."""
     content = asdict(settings) | {"store": settings.store.as_json()}
     write_json(folder / "settings.json", content)
     write_bytes(folder / "front_end.safetensors", tensors_to_bytes(build.tensors_of(front_end)))
 
 
 def save_run(folder: Path, seed: int, network: nn.Module, svm_head: LinearSVM | None) -> None:
+    """Write the weights of one run, and its SVM head if it has one."""
     weights = {key: value.contiguous() for key, value in network.state_dict().items()}
     write_bytes(_weights(folder, seed), tensors_to_bytes(weights))
     if svm_head:
@@ -74,7 +79,7 @@ def save_run(folder: Path, seed: int, network: nn.Module, svm_head: LinearSVM | 
 
 
 def load(folder: Path) -> tuple[Settings, FrontEnd]:
-    """Raise InputError if the folder is not a trained model's."""
+    """Read the files that all runs share; raise InputError if `folder` does not contain a trained model."""
     try:
         settings = _load_settings(folder / "settings.json")
         tensors = load_file(untrusted.check_file(folder / "front_end.safetensors"))
@@ -82,19 +87,19 @@ def load(folder: Path) -> tuple[Settings, FrontEnd]:
         untrusted.check_tensors(tensors, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
         return settings, build.restore_front_end(settings.front_end, tensors)
     except LOAD_ERRORS as error:
-        raise InputError(f"{folder}: expected a trained model, found: {error}") from error
+        raise InputError(f"{folder}: cannot load the model: {error}") from error
 
 
 def load_run(folder: Path, settings: Settings, seed: int) -> tuple[nn.Module, LinearSVM | None]:
-    """A run's trained network, and its SVM head if it has one.
+    """Read the trained network of one run, and its SVM head if it has one.
 
     Raises:
-        InputError: its weights are missing, or are not those of this network.
+        InputError: the weights are missing, or a file is damaged or does not fit `settings`.
     """
     path = _weights(folder, seed)
     try:
         weights = load_file(untrusted.check_file(path))
-        with torch.device("meta"):  # tensors are compared before a network of any size takes memory
+        with torch.device("meta"):  # check the weights before memory is allocated for the network
             expected = settings.build().state_dict()
         untrusted.check_tensors(weights, expected)
         network = settings.build().eval()
@@ -103,22 +108,22 @@ def load_run(folder: Path, settings: Settings, seed: int) -> tuple[nn.Module, Li
         return network, _load_svm_head(path, settings, network) if path.exists() else None
     except LOAD_ERRORS as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: expected weights of {settings.network}, found: {reason}") from error
+        raise InputError(f"{path}: cannot load weights of {settings.network}: {reason}") from error
 
 
 def check_store(folder: Path, settings: Settings, store: Description) -> None:
-    """Raise InputError unless the model in `folder` was trained on the store of this description."""
+    """Raise InputError unless the model in `folder` was trained on a store with this description."""
     for field in fields(Description):
         found, expected = getattr(settings.store, field.name), getattr(store, field.name)
         if found != expected:
             raise InputError(
                 f"{folder}: expected {field.name} {schema.abbreviated(expected)} as in data/{store.representation},"
-                f" found {schema.abbreviated(found)}: `dvc repro` trains the model anew"
+                f" found {schema.abbreviated(found)}: `dvc repro` retrains the model"
             )
 
 
 def check_size(settings: Settings) -> None:
-    """Raise InputError if the network refuses its arguments or its input, or would take too much memory."""
+    """Raise InputError if the network cannot be built for its input, or would need too much memory."""
     with torch.device("meta"):
         weights = settings.build().state_dict().values()
     try:
@@ -128,7 +133,7 @@ def check_size(settings: Settings) -> None:
 
 
 def _load_settings(path: Path) -> Settings:
-    """Raise InputError or ValueError naming what in settings.json is wrong."""
+    """Read settings.json; raise InputError or ValueError for the first invalid value."""
     content = untrusted.check_settings_file(path).read_text(encoding="utf-8")
     settings = schema.read(Settings, json.loads(content), "")
     untrusted.check_classes(settings.store.classes)

@@ -1,36 +1,38 @@
-"""The devices that networks run on, and reproducibility there."""
+"""Choice of the devices that run networks, and reproducible results on them."""
 
 import os
 
 import torch
 
-WORKSPACE = 6e9  # bytes of a GPU's memory for networks, activations and batches: an estimate
+WORKSPACE = 6e9  # bytes of GPU memory for networks, activations and batches (an estimate)
 
 
 def devices() -> list[torch.device]:
-    """The GPUs, or the CPU if there are none."""
+    """All GPUs, or the CPU if there is no GPU."""
     return [torch.device("cuda", gpu) for gpu in range(torch.cuda.device_count())] or [torch.device("cpu")]
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes of data fit on the device beside the workspace."""
+    """Whether `size` bytes of data fit on the device, in addition to the workspace."""
     if device.type == "cpu":
         return True
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's, of an earlier run
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free, but reserved by PyTorch
     return size + WORKSPACE <= torch.cuda.mem_get_info(device)[0] + cached
 
 
 def make_deterministic(seed: int) -> None:
-    """Same seed, same kind of machine, same bits; on a GPU as far as its operations allow (PyTorch warns if not).
+    """Seed PyTorch, and make results reproducible bit for bit on the same type of machine.
 
-    On a CPU, one thread: the result then does not depend on the number of cores, and networks of this size gain more
-    from runs side by side than from threads.
+    On a GPU, PyTorch warns if an operation has no deterministic implementation. On a CPU, PyTorch uses one thread, so
+    that the results do not depend on the number of cores. The networks are small, so parallel runs use the cores better
+    than threads would.
     """
     torch.manual_seed(seed)
     if not torch.cuda.is_available():
         torch.set_num_threads(1)
     else:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required for a deterministic cuBLAS
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs one kernel per tensor
-        torch.set_float32_matmul_precision("high")  # TF32 on tensor cores: half the mantissa, no loss scaling
+        # Filling new tensors would help only debugging, and cost a kernel launch for each tensor:
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.set_float32_matmul_precision("high")  # allows TF32; unlike float16, TF32 needs no loss scaling

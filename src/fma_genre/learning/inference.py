@@ -1,4 +1,4 @@
-"""Predictions of a trained network: of segments, and averaged over each track's segments."""
+"""Predictions of a trained network for segments, and their averages for tracks."""
 
 from dataclasses import dataclass
 
@@ -10,32 +10,32 @@ from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 
 BATCH = 256  # segments
-ROUNDING = 1e-3  # a segment's probabilities may miss 1 by this
+SUM_TOLERANCE = 1e-3  # largest difference between 1 and the sum of a segment's probabilities
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """For each segment of some tracks, on the CPU."""
+    """Output of a network for all segments of some tracks, on the CPU."""
 
-    tracks: Tensor  # (segments,) position of the segment's track
+    tracks: Tensor  # (segments,) position of the segment's track, ascending
     features: Tensor  # (segments, features)
     probabilities: Tensor  # (segments, classes)
 
     def track_features(self) -> Tensor:
-        """(tracks, features): the mean over a track's segments."""
+        """Average the features over the segments of each track, to (tracks, features)."""
         return _mean_by_track(self.features, self.tracks)
 
     def track_probabilities(self) -> Tensor:
-        """(tracks, classes): the mean softmax over a track's segments."""
+        """Average the probabilities over the segments of each track, to (tracks, classes)."""
         return _mean_by_track(self.probabilities, self.tracks)
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, clips: Clips, front_end: FrontEnd) -> Prediction:
-    """Run the network on evenly spread segments of every clip.
+    """Run the network on evenly spaced segments of every clip.
 
     Raises:
-        InputError: it gives no probabilities, since its weights are too large for float32.
+        InputError: the outputs are not probabilities, because large weights made float32 overflow.
     """
     network.eval()
     tracks, starts = clips.even_segments()
@@ -51,13 +51,16 @@ def predict(network: nn.Module, clips: Clips, front_end: FrontEnd) -> Prediction
 
 
 def _check_probabilities(probabilities: Tensor) -> None:
-    """Raise InputError unless each segment's (segments, classes) are from 0 to 1 and add up to 1."""
-    possible = (probabilities >= 0).all(dim=1) & ((probabilities.sum(dim=1) - 1).abs() <= ROUNDING)  # NaN is neither
-    if not possible.all():
-        found = probabilities[~possible][0].sum()
+    """Raise InputError unless each row of `probabilities` (segments, classes) is a distribution."""
+    positive = (probabilities >= 0).all(dim=1)  # False for NaN
+    normalised = (probabilities.sum(dim=1) - 1).abs() <= SUM_TOLERANCE
+    invalid = ~(positive & normalised)
+    if invalid.any():
+        found = probabilities[invalid][0].sum()
         raise InputError(f"expected a network whose probabilities add up to 1, found a sum of {found:.4g}")
 
 
 def _mean_by_track(values: Tensor, tracks: Tensor) -> Tensor:
+    """Average values (segments, values) over the segments of each track, to (tracks, values)."""
     total = torch.zeros(int(tracks[-1]) + 1, values.shape[1]).index_add_(0, tracks, values)
     return total / torch.bincount(tracks)[:, None]

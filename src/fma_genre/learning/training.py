@@ -1,4 +1,4 @@
-"""Training: one network, one seed. The data set is on the device; batches are cut out of it there."""
+"""Training of one network with one seed. Batches are cropped and augmented on the device that runs the network."""
 
 import io
 import math
@@ -24,8 +24,8 @@ from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.inference import predict
 
-WARM_UP = 0.1  # share of all batches in which the learning rate rises, before it falls
-PREPARED = 2**29  # bytes of segments that a GPU prepares at once: kernels for each small batch would take longer
+WARM_UP = 0.1  # share of all batches during which the learning rate rises
+MAX_PREPARED = 2**29  # bytes of segments that a GPU prepares at once; preparing single batches would be slower
 DAMAGED_ERRORS = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
 Batch = tuple[Tensor, Tensor]  # segments (segments, frames, bins), targets (segments, classes)
 
@@ -34,10 +34,10 @@ Batch = tuple[Tensor, Tensor]  # segments (segments, frames, bins), targets (seg
 class Epoch:
     """A point of the learning curve. Losses are mean cross-entropies in nats."""
 
-    epoch: int
+    epoch: int  # counted from 1
     loss: float  # of augmented training segments
     validation_loss: float  # of validation tracks
-    validation_accuracy: float
+    validation_accuracy: float  # of validation tracks
 
 
 def train(
@@ -47,25 +47,27 @@ def train(
     front_end: FrontEnd,
     settings: Train,
     checkpoint: Path,
-    watch: Callable[[list[Epoch]], None] = lambda history: None,
-    position: int = 0,
+    on_epoch: Callable[[list[Epoch]], None] = lambda history: None,
+    bar_position: int = 0,
 ) -> list[Epoch]:
-    """Train `network` in place; random numbers are PyTorch's own.
+    """Train `network` in place and return the learning curve. Random numbers come from PyTorch's global generator.
 
     Args:
-        checkpoint: file that holds what the next epoch depends on. If it exists, training resumes from it, and ends
-            with the same bits as if it had never been stopped.
-        watch: called after each epoch with the history so far.
-        position: the line of the progress bar, for runs side by side.
+        training, validation: the clips of the two splits, on the same device as `network`.
+        front_end: fitted on the training clips.
+        checkpoint: file that is rewritten after each epoch. If it exists, training resumes from it, and the
+            result is bit for bit the same as without the interruption.
+        on_epoch: called after each epoch with the learning curve so far.
+        bar_position: line of the progress bar; each parallel run needs its own.
 
     Raises:
-        InputError: the loss diverges.
+        InputError: a loss is not finite.
     """
     optimiser = AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
     history = _resume(checkpoint, network, optimiser)
     count = batches_per_epoch(settings, len(training.labels))
     epochs = range(len(history) + 1, settings.epochs + 1)
-    bar: dict[str, Any] = {"desc": checkpoint.stem, "position": position, "unit": "epoch", "leave": False}
+    bar: dict[str, Any] = {"desc": checkpoint.stem, "position": bar_position, "unit": "epoch", "leave": False}
 
     for epoch in progress.bar(epochs, initial=len(history), total=settings.epochs, **bar):
         batches = prepare(training, front_end, settings)
@@ -74,25 +76,31 @@ def train(
 
         history.append(Epoch(epoch, float(losses.mean()), *_validate(network, validation, front_end)))
         _save(checkpoint, network, optimiser, history)
-        watch(history)
+        on_epoch(history)
     return history
 
 
 def batches_per_epoch(settings: Train, tracks: int) -> int:
-    """Batches of `batch_size`, but at most `batches`; beyond that, batches grow instead."""
-    return max(1, min(settings.batches, tracks * settings.crops // settings.batch_size))
+    """Return the number of batches per epoch, at most `max_batches`.
+
+    If that limit applies, all segments are still used, in batches that are larger than `batch_size`.
+    """
+    segments = tracks * settings.crops_per_track
+    return max(1, min(settings.max_batches, segments // settings.batch_size))
 
 
 def prepare(training: Clips, front_end: FrontEnd, settings: Train) -> Iterator[Batch]:
-    """The batches of an epoch: `crops` random segments of every track, in random order, augmented."""
+    """Yield the batches of one epoch: `crops_per_track` augmented segments of every track, in random order."""
     device, count = training.labels.device, batches_per_epoch(settings, len(training.labels))
-    tracks = torch.arange(len(training.labels), device=device).repeat(settings.crops)
-    order = tracks[torch.randperm(len(tracks), device=device)].tensor_split(count)
-    size = 4 * len(order[0]) * training.segment_frames * training.levels.shape[2]  # bytes of a batch
-    together = 1 if device.type == "cpu" else max(1, PREPARED // size)  # batches
-    for first in range(0, count, together):
-        group = order[first : first + together]
-        segments, targets = augment(training, group, front_end, pitch=settings.pitch, mixup=settings.mixup)
+    tracks = torch.arange(len(training.labels), device=device).repeat(settings.crops_per_track)
+    batches = tracks[torch.randperm(len(tracks), device=device)].tensor_split(count)
+    batch_bytes = 4 * len(batches[0]) * training.segment_frames * training.levels.shape[2]
+    group_size = 1 if device.type == "cpu" else max(1, MAX_PREPARED // batch_bytes)
+    for first in range(0, count, group_size):
+        group = batches[first : first + group_size]
+        segments, targets = augment(
+            training, group, front_end, max_pitch_shift=settings.max_pitch_shift, mixup=settings.mixup
+        )
         sizes = [len(batch) for batch in group]
         yield from zip(segments.split(sizes), targets.split(sizes), strict=True)
 
@@ -100,7 +108,14 @@ def prepare(training: Clips, front_end: FrontEnd, settings: Train) -> Iterator[B
 def train_epoch(
     network: nn.Module, batches: Iterable[Batch], settings: Train, optimiser: Optimizer, rates: Iterable[float]
 ) -> Tensor:
-    """Take a step for each batch, with its learning rate; return their mean losses (batches,)."""
+    """Take one optimiser step for each batch.
+
+    Args:
+        rates: learning rate of each batch.
+
+    Returns:
+        mean loss of each batch (batches,)
+    """
     network.train()
     losses = []
     for (segments, targets), rate in zip(batches, rates, strict=True):
@@ -116,18 +131,22 @@ def train_epoch(
 
 
 def learning_rates(settings: Train, count: int, epoch: int) -> Iterator[float]:
-    """The rate of each of the `count` batches of epoch 1, 2, …
+    """Yield the learning rate of each of the `count` batches in an epoch.
 
-    Over all epochs: a linear rise to `lr`, then half a cosine down to 0.
+    Over the whole training, the rate rises linearly to `lr`, then falls along half a cosine to 0.
+
+    Args:
+        epoch: number of the epoch, from 1.
     """
     for batch in range(1, count + 1):
-        passed = ((epoch - 1) * count + batch) / (settings.epochs * count)
-        falling = (1 + math.cos(math.pi * (passed - WARM_UP) / (1 - WARM_UP))) / 2
-        yield settings.lr * (passed / WARM_UP if passed < WARM_UP else falling)
+        elapsed = ((epoch - 1) * count + batch) / (settings.epochs * count)  # share of the whole training
+        rise = elapsed / WARM_UP
+        fall = (1 + math.cos(math.pi * (elapsed - WARM_UP) / (1 - WARM_UP))) / 2
+        yield settings.lr * (rise if elapsed < WARM_UP else fall)
 
 
 def _validate(network: nn.Module, validation: Clips, front_end: FrontEnd) -> tuple[float, float]:
-    """Loss and accuracy of whole tracks."""
+    """Compute the loss and accuracy of the validation tracks. Probabilities are averaged over a track's segments."""
     probabilities = predict(network, validation, front_end).track_probabilities()
     labels = validation.labels.cpu()
     loss = nll_loss(probabilities.clamp(min=1e-9).log(), labels)
@@ -135,18 +154,18 @@ def _validate(network: nn.Module, validation: Clips, front_end: FrontEnd) -> tup
 
 
 def _check_finite(losses: Tensor, epoch: int, run: str, settings: Train) -> None:
-    """Raise InputError for the first loss of an epoch that is not finite."""
-    wrong = (~losses.isfinite()).nonzero()
-    if len(wrong):
-        batch = int(wrong[0])
+    """Raise InputError for the first batch whose loss is not finite."""
+    diverged = (~losses.isfinite()).nonzero()
+    if len(diverged):
+        batch = int(diverged[0])
         raise InputError(
             f"{run}: expected a finite loss, found {float(losses[batch])} in epoch {epoch}, batch {batch + 1} of"
-            f" {len(losses)}, with lr {settings.lr:g}: lower it"
+            f" {len(losses)}: lower lr, which is {settings.lr:g}"
         )
 
 
 def _save(path: Path, network: nn.Module, optimiser: Optimizer, history: list[Epoch]) -> None:
-    """Write all that the next epoch depends on."""
+    """Write a checkpoint: everything that the next epoch depends on, and the learning curve."""
     state = {
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -155,13 +174,13 @@ def _save(path: Path, network: nn.Module, optimiser: Optimizer, history: list[Ep
     }
     if torch.cuda.is_available():
         state["cuda_random"] = torch.cuda.get_rng_state(_device(network))
-    content = io.BytesIO()  # where the disk is full, torch would raise something else than an OSError
+    content = io.BytesIO()  # if the disk is full, torch.save to a file does not raise OSError
     torch.save(state, content)
     write_bytes(path, content.getvalue())
 
 
 def _resume(path: Path, network: nn.Module, optimiser: Optimizer) -> list[Epoch]:
-    """Restore what `_save` wrote; if the file is missing or damaged, change nothing and return an empty history."""
+    """Restore a checkpoint and return its learning curve. If there is no intact file, change nothing and return []."""
     state = _load(path, _device(network))
     if state is None:
         return []
@@ -174,10 +193,10 @@ def _resume(path: Path, network: nn.Module, optimiser: Optimizer) -> list[Epoch]
 
 
 def _load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The content of a checkpoint, or None; `torch.load` does not compare checksums, `testzip` does."""
+    """Read a checkpoint; return None if the file is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
+            damaged = file.testzip()  # `torch.load` does not verify checksums
         return None if damaged else torch.load(path, map_location=device, weights_only=True)
     except DAMAGED_ERRORS:
         return None

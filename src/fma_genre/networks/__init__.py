@@ -1,7 +1,11 @@
-"""The networks, one file each: a dataclass `Arguments` and a class `Network` for a section of `models`.
+"""Networks, one per file.
 
-A network takes segments `(segments, frames, bins)` of a front end's output. `features` gives the last hidden layer
-`(segments, features)`, `forward` the logits `(segments, classes)`. It can also be built on torch's device `meta`,
-where tensors have shapes but no memory. A constructor raises ValueError for what it
-refuses.
+Each file has a dataclass `Arguments`, read from a section of `models` in params.yaml, and a class `Network`:
+
+    Network(arguments, bins=…, frames=…, classes=…)   constructor; raises ValueError for arguments that do not fit
+    features(segments)   maps front-end output (segments, frames, bins) to the last hidden layer (segments, features)
+    head(features)       maps the last hidden layer to logits (segments, classes)
+    forward(segments)    applies `features`, then `head`
+
+The constructor must also work on PyTorch's device `meta`, where tensors have shapes but no memory.
 """

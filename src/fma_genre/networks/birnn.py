@@ -1,4 +1,4 @@
-"""Bidirectional GRU: the recurrent branch of Feng et al. 2017 (arXiv 1712.08370) by itself."""
+"""Bidirectional GRU: the recurrent branch of Feng et al. 2017 (arXiv 1712.08370), without the convolutional branch."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,14 +13,14 @@ Width = Annotated[int, Range(1, 2**16)]
 
 @dataclass(frozen=True)
 class Arguments:
-    pool: Width
-    embedding: Width
-    hidden: Width
+    pool: Width  # neighbouring bins that max pooling merges into one
+    embedding: Width  # units of the linear layer before the GRU
+    hidden: Width  # GRU units per direction
     dropout: Annotated[float, Range(0, 0.95)]
 
 
 class Network(nn.Module):
-    """With the default arguments, a frame goes 512 bins → 256 → 128, and a segment to 2 · 128 features."""
+    """Pooling and a linear layer for each frame (512 bins → 256 → 128 in params.yaml), then a bidirectional GRU."""
 
     def __init__(self, arguments: Arguments, *, bins: int, frames: int, classes: int) -> None:
         super().__init__()
@@ -31,30 +31,31 @@ class Network(nn.Module):
         self.embedding = nn.Linear(bins // pool, embedding)
         self.gru = nn.GRU(embedding, hidden, batch_first=True, bidirectional=True)
         self.head = nn.Sequential(nn.Dropout(arguments.dropout), nn.Linear(2 * hidden, classes))
-        _set_memory(self.gru, frames)
+        _initialise_memory(self.gru, frames)
 
     def features(self, segments: Tensor) -> Tensor:
-        """(segments, frames, bins) to the last state of both directions, (segments, 2 · hidden)."""
-        x = self.pool(segments)  # (segments, frames, bins / pool)
+        """Compute the last states of both directions (segments, 2 · hidden) from segments (segments, frames, bins)."""
+        x = self.pool(segments)  # (segments, frames, bins // pool)
         x = self.embedding(x)  # (segments, frames, embedding)
         _, states = self.gru(x)  # (2, segments, hidden)
         return torch.cat([states[0], states[1]], dim=1)
 
     def forward(self, segments: Tensor) -> Tensor:
-        """(segments, frames, bins) to logits (segments, classes)."""
+        """Compute logits (segments, classes) from segments (segments, frames, bins)."""
         return self.head(self.features(segments))
 
 
-def _set_memory(gru: nn.GRU, frames: int) -> None:
-    """Initialise a GRU to a memory of up to `frames` frames, after Tallec and Ollivier 2018 (arXiv 1804.11188).
+def _initialise_memory(gru: nn.GRU, frames: int) -> None:
+    """Initialise a GRU so that its memory spans up to `frames` frames (Tallec and Ollivier 2018, arXiv 1804.11188).
 
-    The features are its last states, which would otherwise begin with little more than the last frames.
+    The features are the last states of the GRU. With PyTorch's initialisation, they would at first depend on little
+    more than the last few frames.
     """
     hidden = gru.hidden_size
     for name, weights in gru.named_parameters():
-        gates = weights.data.split(hidden)  # reset, update, new
+        reset, update, new = weights.data.split(hidden)  # PyTorch's order of the gates
         if name.startswith("weight_hh"):
-            for gate in gates:
+            for gate in (reset, update, new):
                 nn.init.orthogonal_(gate)
         elif name.startswith("bias_ih"):
-            gates[1].uniform_(1, max(2, frames - 1)).log_()
+            update.uniform_(1, max(2, frames - 1)).log_()

@@ -1,6 +1,6 @@
-"""1D-CNN after Bian et al. 2019 (arXiv 1906.11620): the bands are channels, so a kernel spans all frequencies.
+"""1D-CNN after Bian et al. 2019 (arXiv 1906.11620): bins are input channels, so every kernel spans all frequencies.
 
-The paper leaves the widths open; `channels` and those of the kernel-1 layer are this project's.
+The paper does not state the numbers of channels. The numbers in params.yaml are this project's choice.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ Width = Annotated[int, Range(1, 2**16)]
 
 @dataclass(frozen=True)
 class Arguments:
-    channels: tuple[Width, ...]
-    pools: tuple[Width, ...]
-    kernel: Annotated[int, Range(1, 2**10)]
-    dense: Width
+    channels: tuple[Width, ...]  # output channels of each block
+    pools: tuple[Width, ...]  # frames that the max pooling of each block merges into one
+    kernel: Annotated[int, Range(1, 2**10)]  # frames
+    dense: Width  # units of the dense layer
     dropout: Annotated[float, Range(0, 0.95)]
 
 
 class Network(nn.Module):
-    """With the default arguments, time goes 128 → 32 → 8 → 2 → 1 → 1."""
+    """Convolutional blocks that pool the frames (128 → 32 → 8 → 2 → 1 → 1 in params.yaml), then a dense layer."""
 
     def __init__(self, arguments: Arguments, *, bins: int, frames: int, classes: int) -> None:
         super().__init__()
@@ -43,36 +43,40 @@ class Network(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(arguments.dense, classes))
 
     def features(self, segments: Tensor) -> Tensor:
-        """(segments, frames, bins) to (segments, dense)."""
+        """Compute features (segments, dense) from segments (segments, frames, bins)."""
         x = segments.transpose(1, 2)  # (segments, bins, frames)
         x = self.blocks(x)  # (segments, channels[-1], frames / prod(pools))
         x = self.pointwise(x)  # the same shape
         return self.dense(x)
 
     def forward(self, segments: Tensor) -> Tensor:
-        """(segments, frames, bins) to logits (segments, classes)."""
+        """Compute logits (segments, classes) from segments (segments, frames, bins)."""
         return self.head(self.features(segments))
 
 
 def pooled_length(frames: int, arguments: Arguments) -> int:
-    """Frames that are left after all pools; raises ValueError if there are none, or not a pool for each block."""
+    """Return the number of frames that are left after all pooling layers.
+
+    Raises:
+        ValueError: no frame is left, or the numbers of pools and channels differ.
+    """
     channels, pools = arguments.channels, arguments.pools
     if len(channels) != len(pools):
-        raise ValueError(f"expected as many pools as channels, found {len(pools)} and {len(channels)}")
+        raise ValueError(f"expected as many pools as channels, found {len(pools)} pools and {len(channels)} channels")
     time = frames
     for pool in pools:
         time //= pool
     if time == 0:
-        raise ValueError(f"expected pools that leave a frame of {frames}, found {list(pools)}")
+        raise ValueError(f"expected pools that leave at least one of {frames} frames, found {list(pools)}")
     return time
 
 
 def _block(inputs: int, outputs: int, kernel: int, pool: int) -> nn.Sequential:
-    """(segments, inputs, time) to (segments, outputs, time // pool)."""
-    before = (kernel - 1) // 2  # "same" padding: with an even kernel, one more frame after than before
+    """Convolution, batch norm, ReLU and max pooling: (segments, inputs, time) → (segments, outputs, time // pool)."""
+    before = (kernel - 1) // 2  # "same" padding; an even kernel gets one more frame at the end than at the beginning
     return nn.Sequential(
         nn.ZeroPad1d((before, kernel - 1 - before)),
-        nn.Conv1d(inputs, outputs, kernel, bias=False),  # batch norm has the bias
+        nn.Conv1d(inputs, outputs, kernel, bias=False),  # batch norm adds the bias
         nn.BatchNorm1d(outputs),
         nn.ReLU(),
         nn.MaxPool1d(pool),

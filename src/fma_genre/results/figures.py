@@ -1,4 +1,4 @@
-"""The figures of plots/comparison: titles, order, and what each shows of the comparison."""
+"""Figures in plots/comparison: their headings, their order, and the numbers that they show."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ def confusion(comparison: Comparison) -> Figure:
 
 
 def disagreement(comparison: Comparison) -> Figure:
-    right = {model.key: model.labels == comparison.actual for model in comparison.models}
-    return charts.disagreements(right, comparison.tracks["genre"], comparison.genres)
+    correct = {model.key: model.labels == comparison.actual for model in comparison.models}
+    return charts.disagreements(correct, comparison.tracks["genre"], comparison.genres)
 
 
 def curves(comparison: Comparison) -> Figure:
@@ -47,56 +47,55 @@ def curves(comparison: Comparison) -> Figure:
 
 
 def votes_of(model: Result, comparison: Comparison) -> Figure:
-    """How a model decides on its examples."""
+    """Draw the segment predictions of a model for its example clips."""
     predictions = model.system.predictions
     assert predictions.frequencies is not None
     clips = [_clip(example, model, comparison) for example in predictions.examples]
     colour = colours(model.key for model in comparison.models)[model.key]
-    title = f"{model.key}: how the segments of a clip vote (the darker, the surer)"
+    title = f"{model.key}: segment predictions over time (darker: more probable)"
     return votes(clips, comparison.classes, predictions.frequencies, colour, title)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A figure of the whole comparison."""
+class FigureType:
+    """A figure that shows all models."""
 
-    title: str  # heading on the page
+    heading: str  # on the HTML page
     draw: Callable[[Comparison], Figure]
-    least_models: int = 1
+    min_models: int = 1
 
 
 FIGURES = {
-    "accuracy": Entry("Accuracy on the test tracks", accuracy),
-    "genres": Entry("F1 of each genre", genres),
-    "confusion": Entry("Confusion matrices", confusion),
-    "disagreement": Entry("Where the models disagree", disagreement, least_models=2),
-    "curves": Entry("Learning curves", curves),
+    "accuracy": FigureType("Accuracy on the test tracks", accuracy),
+    "genres": FigureType("F1 of each genre", genres),
+    "confusion": FigureType("Confusion matrices", confusion),
+    "disagreement": FigureType("Agreement of the models", disagreement, min_models=2),
+    "curves": FigureType("Learning curves", curves),
 }
-VOTES = "votes_{}"  # a figure a model
+VOTES = "votes_{}"  # name of the figure with the votes of a model; the braces stand for the model
 
 
-def titles(models: Iterable[str]) -> dict[str, str]:
-    """Title of every figure, by the name of its file, in order."""
-    return {name: entry.title for name, entry in FIGURES.items()} | {
-        VOTES.format(model): f"{model} over time" for model in models
-    }
+def headings(models: Iterable[str]) -> dict[str, str]:
+    """Headings of all figures by file name without suffix, in the order of the HTML page."""
+    shared = {name: figure.heading for name, figure in FIGURES.items()}
+    return shared | {VOTES.format(model): f"Segment predictions of {model}" for model in models}
 
 
 def write_figures(comparison: Comparison, folder: Path) -> None:
     """Draw all figures into `folder`; the same comparison gives the same bytes."""
-    entries = {name: entry for name, entry in FIGURES.items() if len(comparison.models) >= entry.least_models}
-    drawn = {name: entry.draw(comparison) for name, entry in entries.items()}
+    types = {name: figure for name, figure in FIGURES.items() if len(comparison.models) >= figure.min_models}
+    drawn = {name: figure.draw(comparison) for name, figure in types.items()}
     for model in comparison.models:
         if model.system.predictions.examples:
             drawn[VOTES.format(model.key)] = votes_of(model, comparison)
 
-    with atomic(folder) as part:
+    with atomic(folder) as new_folder:
         for name, figure in drawn.items():
-            save(figure, part / f"{name}.svg")
+            save(figure, new_folder / f"{name}.svg")
 
 
 def _clip(example: Example, model: Result, comparison: Comparison) -> Clip:
-    """An example with the votes of the ensemble."""
+    """Combine an example clip with the ensemble's predictions for its segments."""
     test, track = model.system.predictions.test, example.track
     assert test.probabilities is not None
     assert test.segment_probabilities is not None
@@ -104,9 +103,10 @@ def _clip(example: Example, model: Result, comparison: Comparison) -> Clip:
     assert test.segment_starts is not None
 
     probabilities = np.mean(test.probabilities, axis=0)[track]
-    actual, named = comparison.classes[comparison.actual[track]], comparison.classes[probabilities.argmax()]
-    clip, sureness = f"{label(actual)} {test.tracks[track]}", f"{100 * probabilities.max():.0f} %"
-    title = f"{example.kind}: {clip}, named {label(named)} with {sureness}"
+    actual = label(comparison.classes[comparison.actual[track]])
+    predicted = label(comparison.classes[probabilities.argmax()])
+    percent = f"{100 * probabilities.max():.0f}\N{NO-BREAK SPACE}%"
+    title = f"{example.kind}: track {test.tracks[track]}, {actual}, predicted as {predicted} ({percent})"
 
     segments = test.segment_tracks == track
     segment_probabilities = np.mean(test.segment_probabilities, axis=0)[segments]

@@ -1,8 +1,11 @@
-"""Classification metrics, from confusion matrices `(…, classes, classes)`: rows are actual, columns predicted.
+"""Classification metrics from confusion matrices `(…, classes, classes)`: rows are actual, columns predicted classes.
 
-Definitions are scikit-learn's with `average="macro"`, `zero_division=0` and the labels of all classes: a class that is
-never predicted has precision 0, one that never occurs has recall 0, and all classes count alike, even one that is
-absent from a resample. Leading dimensions are kept, so that thousands of resampled matrices are scored at once.
+The definitions match scikit-learn's with `average="macro"`, `zero_division=0` and the labels of all classes:
+
+- A class that is never predicted has precision 0. A class that never occurs has recall 0.
+- All classes have the same weight, even a class that is missing from a resample.
+
+Leading dimensions are kept, so that one call can score thousands of resampled matrices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,21 +20,25 @@ METRICS = ("accuracy", "precision", "recall", "f1")
 
 
 def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (classes, classes) of labels (samples,) in 0 … classes − 1.
+    """Count the tracks or segments by actual and predicted class, in a confusion matrix (classes, classes).
+
+    Args:
+        actual, predicted: (samples,) integer labels from 0 to classes − 1.
 
     Raises:
-        ValueError: the two differ in length, are empty, or hold a label out of range.
+        ValueError: the arrays are not 1-D, differ in length, are empty, or contain a label out of range.
     """
     if actual.shape != predicted.shape or actual.ndim != 1 or not len(actual):
-        raise ValueError(f"expected as many predictions as labels, found {predicted.shape} and {actual.shape}")
+        expected = "1-D labels and predictions of equal length, at least one of each"
+        raise ValueError(f"expected {expected}, found shapes {actual.shape} and {predicted.shape}")
     labels = np.concatenate([actual, predicted])
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"expected labels below {classes}, found {labels.min()} to {labels.max()}")
+        raise ValueError(f"expected labels from 0 to {classes - 1}, found {labels.min()} to {labels.max()}")
     return np.bincount(actual * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def by_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall and F1 of each class: (…, classes, classes) to (…, classes)."""
+    """Compute precision, recall and F1, each of shape (…, classes), from matrices (…, classes, classes)."""
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
     predicted, actual = matrix.sum(axis=-2), matrix.sum(axis=-1)
     return {
@@ -42,19 +49,18 @@ def by_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy and macro precision, recall and F1: (…, classes, classes) to (…)."""
+    """Compute accuracy and macro precision, recall and F1, each of shape (…), from matrices (…, classes, classes)."""
     accuracy = _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
     return {"accuracy": accuracy} | {name: values.mean(axis=-1) for name, values in by_class(matrix).items()}
 
 
 def summarise(predictions: Predictions, index: pd.DataFrame) -> dict[str, Any]:
-    """The content of metrics/<system>.json, rounded; keys that do not apply to the system are absent.
+    """Return the content of metrics/<system>.json, rounded to six decimals. Scores are means over the runs.
 
-    Scores are means over single runs. `accuracy_std`, `ensemble_accuracy` and `segment_accuracy` belong to systems that
-    predict probabilities.
+    Only systems that predict probabilities have `accuracy_std`, `ensemble_accuracy` and `segment_accuracy`.
 
     Args:
-        index: `genre` of every track, by `track_id`.
+        index: table with the columns `track_id` and `genre` and a row for every predicted track.
     """
     classes, test = predictions.classes, predictions.test
     actual = actual_labels(test.tracks, classes, index)
@@ -75,18 +81,32 @@ def summarise(predictions: Predictions, index: pd.DataFrame) -> dict[str, Any]:
 
 
 def actual_labels(tracks: np.ndarray, classes: Sequence[str], index: pd.DataFrame) -> np.ndarray:
-    """Positions (tracks,) of the tracks' genres among the classes; −1 where track or genre is unknown."""
+    """Return (tracks,) labels: the position of each track's genre in `classes`, or −1 if it is not found.
+
+    Args:
+        tracks: (tracks,) track ids.
+        index: table with the columns `track_id` and `genre`. A track that it lacks has the label −1.
+    """
     genres = index.set_index("track_id")["genre"].reindex(tracks)
     return pd.Index(classes).get_indexer(pd.Index(genres))
 
 
 def run_matrices(actual: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Confusion matrices (runs, classes, classes) of each run's labels (runs, tracks)."""
+    """Compute the confusion matrix of each run, (runs, classes, classes).
+
+    Args:
+        actual: (tracks,) actual labels.
+        labels: (runs, tracks) predicted labels of each run.
+    """
     return np.array([confusion(actual, run, classes) for run in labels])
 
 
 def segment_accuracy(split: SplitPredictions, actual: np.ndarray) -> float:
-    """Share of segments to which a single network gives their track's genre, mean over the runs."""
+    """Share of segments that are assigned to the genre of their track, averaged over the runs.
+
+    Args:
+        actual: (tracks,) actual labels of the tracks.
+    """
     assert split.segment_probabilities is not None
     assert split.segment_tracks is not None
     genres = actual[split.segment_tracks]
@@ -94,13 +114,13 @@ def segment_accuracy(split: SplitPredictions, actual: np.ndarray) -> float:
 
 
 def deviation(values: np.ndarray) -> float:
-    """Sample standard deviation over runs (runs,); 0 for a single one."""
+    """Sample standard deviation of (runs,) values, or 0 if there is only one run."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def rounded(value: Any) -> Any:
-    """The value with every float in it rounded to six digits; smaller differences are no results."""
-    if isinstance(value, float):  # NumPy's float64 is one
+    """Round every float in nested lists and mappings to six decimals, since smaller differences mean nothing."""
+    if isinstance(value, float | np.floating):
         return round(float(value), 6)
     if isinstance(value, Mapping):
         return {key: rounded(item) for key, item in value.items()}

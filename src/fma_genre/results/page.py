@@ -1,4 +1,4 @@
-"""The results as one self-contained page of HTML, without network or scripts."""
+"""The results as one self-contained HTML page, which needs neither network access nor scripts."""
 
 import base64
 import html
@@ -24,16 +24,16 @@ td, th { border-bottom: 1px solid var(--line); padding: .3rem .8rem; text-align:
 
 
 def page(title: str, figures: Mapping[str, bytes], report: str) -> str:
-    """HTML: the figures, then the report.
+    """Make an HTML page that shows the figures and then the report.
 
     Args:
-        title: plain text.
-        figures: SVG, by their titles.
-        report: Markdown; HTML in it is shown as text.
+        title: heading of the page, as plain text.
+        figures: content of SVG files, by heading.
+        report: Markdown; any HTML in it is shown as text.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     text = markdown.render(report).replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    parts = [_figure(name, svg) for name, svg in figures.items()]
+    sections = [_figure(heading, svg) for heading, svg in figures.items()]
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -45,14 +45,14 @@ def page(title: str, figures: Mapping[str, bytes], report: str) -> str:
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
-{"".join(parts)}
+{"".join(sections)}
 {text}
 </body>
 </html>
 """
 
 
-def _figure(title: str, svg: bytes) -> str:
+def _figure(heading: str, svg: bytes) -> str:
     data = base64.b64encode(svg).decode()
-    alt = html.escape(title)
-    return f'<h2>{alt}</h2>\n<figure><img alt="{alt}" src="data:image/svg+xml;base64,{data}"></figure>\n'
+    text = html.escape(heading)
+    return f'<h2>{text}</h2>\n<figure><img alt="{text}" src="data:image/svg+xml;base64,{data}"></figure>\n'

@@ -1,7 +1,6 @@
-"""Predictions of a system: one `.npz` file, which evaluate and baseline write and compare reads.
+"""Predictions of a system in one `.npz` file. The stages `evaluate` and `baseline` write it, and `compare` reads it.
 
-Shapes name runs (networks that differ in their seed), tracks, segments of tracks, and classes. A baseline has one run
-and no probabilities.
+The runs of a model are networks trained with different seeds. A baseline has one run and no probabilities.
 """
 
 import json
@@ -18,11 +17,11 @@ from fma_genre.common import documents
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import atomic
 
-PICTURE_FRAMES, PICTURE_BINS = 256, 64  # largest size of a thumbnail
-PICTURE_STEPS = 15  # a thumbnail's values are 0 … 15
-HEADER = "header"  # the array that holds everything but arrays, as JSON
+PICTURE_FRAMES, PICTURE_BINS = 256, 64  # size limits of a thumbnail
+PICTURE_MAX = 15  # largest value in a thumbnail
+HEADER = "header"  # name of the array with everything that is not an array, as JSON
 SPLITS = ("validation", "test")
-KINDS = {  # of numbers, as NumPy abbreviates them
+DTYPE_KINDS = {  # allowed values of `dtype.kind`, by array
     "tracks": "iu",
     "labels": "iu",
     "probabilities": "f",
@@ -31,7 +30,7 @@ KINDS = {  # of numbers, as NumPy abbreviates them
     "segment_starts": "f",
     "svm_head_labels": "iu",
 }
-DAMAGED_ERRORS = (  # of np.load, zipfile and zlib, and of what the content is used for
+DAMAGED_ERRORS = (  # raised for damaged files by np.load, zipfile, zlib, or the code that uses the content
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, MemoryError, InputError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -42,16 +41,16 @@ class SplitPredictions:
     """Predictions for the tracks of one split, in the order of the index."""
 
     tracks: np.ndarray  # (tracks,) track ids
-    labels: np.ndarray  # (runs, tracks) positions among the classes
-    probabilities: np.ndarray | None = None  # (runs, tracks, classes) float32, softmax averaged over a track's segments
+    labels: np.ndarray  # (runs, tracks) predicted classes, as positions in the list of classes
+    probabilities: np.ndarray | None = None  # (runs, tracks, classes) float32, mean over the segments of a track
     segment_probabilities: np.ndarray | None = None  # (runs, segments, classes) float32
-    segment_tracks: np.ndarray | None = None  # (segments,) position of each segment's track
-    segment_starts: np.ndarray | None = None  # (segments,) s
-    svm_head_labels: np.ndarray | None = None  # (runs, tracks)
+    segment_tracks: np.ndarray | None = None  # (segments,) position of each segment's track in `tracks`
+    segment_starts: np.ndarray | None = None  # (segments,) start of each segment in s
+    svm_head_labels: np.ndarray | None = None  # (runs, tracks) classes that the SVM heads predict
 
     @property
     def ensemble_labels(self) -> np.ndarray:
-        """Labels (tracks,) of the softmax averaged over the runs; without probabilities, those of the only run."""
+        """(tracks,) labels: from the probabilities averaged over the runs, or from the only run of a baseline."""
         if self.probabilities is None:
             return self.labels[0]
         return np.mean(self.probabilities, axis=0).argmax(axis=1)
@@ -59,30 +58,30 @@ class SplitPredictions:
 
 @dataclass(frozen=True)
 class Example:
-    """A test clip to draw."""
+    """A test clip for the figure of segment predictions."""
 
-    kind: str  # "Surest hit", "Closest call", "Surest mistake"
+    kind: str  # "Surest hit", "Closest call" or "Surest mistake"
     track: int  # position among the test tracks
-    picture: np.ndarray  # (frames, bins) uint8, a thumbnail of the spectrogram
+    picture: np.ndarray  # (frames, bins) uint8, spectrogram reduced by `thumbnail`
     seconds: float  # length of the clip
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Everything that one system predicts."""
+    """All predictions of one system, and facts about it for the report."""
 
     dataset: str
     classes: list[str]
     seeds: list[int]  # one per run; [0] for a baseline
     validation: SplitPredictions
     test: SplitPredictions
-    facts: Mapping[str, Any]  # JSON: e.g. {"parameters": 1847816, "representation": "mel"}, or {"c": 3}
-    frequencies: np.ndarray | None = None  # Hz, of the bins that thumbnails were made from
+    facts: Mapping[str, Any]  # JSON, e.g. {"parameters": 1847816, "representation": "mel"} or {"c": 3}
+    frequencies: np.ndarray | None = None  # (bins,) centres in Hz of the bins, before thumbnails were made
     examples: Sequence[Example] = ()
 
 
 def write(path: Path, predictions: Predictions) -> None:
-    """Write the file; the same predictions give the same bytes."""
+    """Write predictions to a file; the same predictions give the same bytes."""
     header = {
         "dataset": predictions.dataset,
         "classes": list(predictions.classes),
@@ -98,19 +97,19 @@ def write(path: Path, predictions: Predictions) -> None:
         arrays |= _split_arrays(split, getattr(predictions, split))
     if predictions.frequencies is not None:
         arrays["frequencies"] = predictions.frequencies
-    for place, example in enumerate(predictions.examples):
-        arrays[_picture(place)] = example.picture
+    for number, example in enumerate(predictions.examples):
+        arrays[_picture_name(number)] = example.picture
 
-    with atomic(path) as part, part.open("wb") as file:
+    with atomic(path) as new, new.open("wb") as file:
         np.savez(file, **arrays)
 
 
 def read(path: Path) -> Predictions:
-    """Read the file.
+    """Read predictions from a file.
 
     Raises:
         InputError: the file is damaged.
-        FileNotFoundError: it does not exist.
+        FileNotFoundError: the file does not exist.
     """
     documents.check_kind(path, path.stat().st_mode)
     try:
@@ -127,17 +126,22 @@ def read(path: Path) -> Predictions:
 
 
 def thumbnail(levels: np.ndarray, frames: int = PICTURE_FRAMES) -> np.ndarray:
-    """Levels (frames, bins) averaged over neighbours, in 16 steps: a small picture of a spectrogram.
+    """Reduce a spectrogram to a small picture with 16 shades by averaging neighbouring frames and bins.
+
+    Args:
+        levels: (frames, bins).
+        frames: maximum number of frames in the picture.
 
     Returns:
-        at most (`frames`, PICTURE_BINS) uint8, 0 … PICTURE_STEPS
+        uint8 picture of at most `frames` × PICTURE_BINS pixels, with values from 0 to PICTURE_MAX
     """
-    for axis, count in enumerate((frames, PICTURE_BINS)):
+    for axis, max_length in enumerate((frames, PICTURE_BINS)):
         length = levels.shape[axis]
-        edges = np.unique(np.arange(min(count, length)) * length // min(count, length))
-        sizes = np.diff([*edges, length])
-        levels = np.add.reduceat(levels.astype(float), edges, axis=axis) / np.expand_dims(sizes, 1 - axis)
-    return np.round(levels / np.max(levels, initial=1) * PICTURE_STEPS).astype(np.uint8)
+        count = min(max_length, length)
+        starts = np.unique(np.arange(count) * length // count)  # first index of each averaged group
+        sizes = np.diff([*starts, length])
+        levels = np.add.reduceat(levels.astype(float), starts, axis=axis) / np.expand_dims(sizes, 1 - axis)
+    return np.round(levels / np.max(levels, initial=1) * PICTURE_MAX).astype(np.uint8)
 
 
 def _split_arrays(split: str, predictions: SplitPredictions) -> dict[str, np.ndarray]:
@@ -147,7 +151,9 @@ def _split_arrays(split: str, predictions: SplitPredictions) -> dict[str, np.nda
 
 def _predictions(arrays: Mapping[str, np.ndarray]) -> Predictions:
     header = documents.from_json(arrays[HEADER].tobytes(), HEADER)
-    examples = [Example(picture=arrays[_picture(place)], **entry) for place, entry in enumerate(header["examples"])]
+    examples = [
+        Example(picture=arrays[_picture_name(number)], **entry) for number, entry in enumerate(header["examples"])
+    ]
     return Predictions(
         dataset=str(header["dataset"]),
         classes=[str(name) for name in header["classes"]],
@@ -165,17 +171,20 @@ def _split_predictions(split: str, arrays: Mapping[str, np.ndarray]) -> SplitPre
     return SplitPredictions(**{name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)})
 
 
-def _picture(place: int) -> str:
-    return f"picture{place}"
+def _picture_name(number: int) -> str:
+    return f"picture{number}"
 
 
 def _check_values(split: str, predictions: Predictions) -> None:
-    """Raise ValueError unless the arrays of a split hold numbers of their kind, and labels among the classes."""
+    """Raise ValueError if an array has a wrong dtype, a number that is not finite, or a label out of range."""
     found: SplitPredictions = getattr(predictions, split)
-    for name, kinds in KINDS.items():
+    for name, kinds in DTYPE_KINDS.items():
         array = getattr(found, name)
-        if array is not None and (array.dtype.kind not in kinds or not np.isfinite(array).all()):
-            raise ValueError(f"expected finite numbers in {split}_{name}, found {array.dtype}")
+        if array is not None and array.dtype.kind not in kinds:
+            expected = "floating-point numbers" if kinds == "f" else "integers"
+            raise ValueError(f"expected {expected} in {split}_{name}, found {array.dtype}")
+        if array is not None and not np.isfinite(array).all():
+            raise ValueError(f"expected finite numbers in {split}_{name}, found infinity or NaN")
     limits = {
         "labels": len(predictions.classes),
         "svm_head_labels": len(predictions.classes),
@@ -184,11 +193,11 @@ def _check_values(split: str, predictions: Predictions) -> None:
     for name, limit in limits.items():
         array = getattr(found, name)
         if array is not None and not ((array >= 0) & (array < limit)).all():
-            raise ValueError(f"expected {split}_{name} from 0 to {limit - 1}, found others")
+            raise ValueError(f"expected {split}_{name} from 0 to {limit - 1}, found {array.min()} to {array.max()}")
 
 
 def _check_shapes(path: Path, split: str, predictions: Predictions) -> None:
-    """Raise InputError unless the arrays of a split fit together."""
+    """Raise InputError unless the shapes of a split's arrays fit together."""
     found: SplitPredictions = getattr(predictions, split)
     runs, tracks, classes = len(predictions.seeds), len(found.tracks), len(predictions.classes)
     segments = 0 if found.segment_tracks is None else len(found.segment_tracks)

@@ -1,7 +1,8 @@
-"""Effect of a branch on the results, as Markdown for its pull request: metrics, the stages that changed, figures.
+"""Report for a pull request, in Markdown: the metrics, stages and figures that the branch changes.
 
-Names and values come from anybody's branch. They are shown as code (`_code`), in which Markdown, HTML and mentions mean
-nothing. Only PyYAML is needed, since the report is made where nothing but that and DVC is installed.
+Names and values may come from a stranger's branch. They are formatted as code (`_code`), in which Markdown, HTML and
+mentions have no effect. This module and its imports need no packages besides PyYAML, since the workflow that
+writes the report installs only DVC and PyYAML.
 """
 
 import re
@@ -15,11 +16,11 @@ from fma_genre.common.errors import printable
 from fma_genre.common.params import DEMO
 from fma_genre.common.urls import masked
 
-MARK = "<!-- metric differences -->"  # identifies the comment that a later push updates
-METRICS = ("accuracy", "precision", "recall", "f1")  # that the table shows
-LONGEST_PATH = 1000  # characters
-MOST_CAUSES = 4  # named for a stage
-REFERENCE = re.compile(r"\$\{([\w.-]+)\}")  # in dvc.yaml, to a parameter
+MARK = "<!-- metric differences -->"  # identifies the comment, so that later pushes update it
+METRICS = ("accuracy", "precision", "recall", "f1")  # in the table
+MAX_PATH_LENGTH = 1000  # characters
+MAX_REASONS = 4  # per stage
+REFERENCE = re.compile(r"\$\{([\w.-]+)\}")  # reference to a parameter in dvc.yaml
 
 Values = Mapping[str, Any]
 
@@ -28,93 +29,103 @@ Values = Mapping[str, Any]
 class Results:
     """Committed results of a revision."""
 
-    metrics: Mapping[str, Values]  # the contents of metrics/<name>.json
-    stages: Mapping[str, Values]  # the records of dvc.lock (`stage_records`) whose stages dvc.yaml has
+    metrics: Mapping[str, Values]  # contents of metrics/<name>.json, by name
+    stages: Mapping[str, Values]  # records of the stages in dvc.lock, by name (see `stage_records`)
 
 
 def report(
-    base: Results, here: Results, *, name: str, stale: Sequence[str], figures: Mapping[str, str], synthetic: bool
+    before: Results, after: Results, *, base: str, stale: Sequence[str], figures: Mapping[str, str], synthetic: bool
 ) -> str:
-    """Markdown.
+    """Compare the results of a branch with those of its base.
 
     Args:
-        name: of the revision that `base` is.
-        stale: stages that have not run since their code, parameters or inputs changed.
-        figures: addresses of those that changed, by their titles.
-        synthetic: whether the results here were measured on the built-in demo.
+        before: results of the base.
+        after: results of the branch.
+        base: name of the base, e.g. main.
+        stale: stages that are out of date on the branch.
+        figures: addresses of the figures that changed, by title.
+        synthetic: whether the results of the branch were measured on the built-in demo.
+
+    Returns:
+        Markdown
     """
-    parts = [_heading(name)]
+    paragraphs = [_heading(base)]
     if stale:
-        parts.append(
-            f"**dvc.lock is out of date**: `dvc repro` would run {_list(stale)}, and the stages that depend on them."
-            " Run it, and commit dvc.lock, metrics and plots: the figures below are older than the branch."
+        paragraphs.append(
+            f"**dvc.lock is out of date**: `dvc repro` would run {_list(stale)}, and all dependent stages."
+            " The results below are older than the current state of the branch."
+            " Run `dvc repro`, and commit dvc.lock, metrics, plots and report.md."
         )
     if synthetic:
-        parts.append("The data are a synthetic demo: its numbers say nothing about music.")
-    parts += [*_metrics(base, here, name), _stages(causes(base.stages, here.stages)), *_figures(figures)]
-    return "\n\n".join(parts) + "\n"
+        paragraphs.append("The data set is a synthetic demo, so these numbers say nothing about music.")
+    paragraphs += [*_metrics(before, after, base), _stages(causes(before.stages, after.stages)), *_figures(figures)]
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def failure(name: str, reason: str) -> str:
-    """The report when there is nothing to compare, as Markdown; `name` is that of the base."""
-    return f"{_heading(name)}\n\n**They cannot be compared**: {_code(reason, 500)}\n"
+def failure(base: str, reason: str) -> str:
+    """Report in Markdown why the branch cannot be compared with its base."""
+    return f"{_heading(base)}\n\n**Comparison failed**: {_code(reason, 500)}\n"
 
 
-def _heading(name: str) -> str:
-    return f"{MARK}\n\n### Results compared with {_code(name)}"
+def _heading(base: str) -> str:
+    return f"{MARK}\n\n### Results compared with {_code(base)}"
 
 
 # Metrics. ---------------------------------------------------------------------------------------------------------
 
 
-def _metrics(base: Results, here: Results, name: str) -> Iterator[str]:
-    """A table of the metrics that changed; metrics of other data are named instead of subtracted."""
-    other_tracks = _tracks(base.stages) != _tracks(here.stages)
-    apart: dict[tuple[str, str], list[str]] = defaultdict(list)
+def _metrics(before: Results, after: Results, base: str) -> Iterator[str]:
+    """Yield sentences about metrics that were measured on different data, then a table of changed metrics."""
+    other_tracks = _tracks(before.stages) != _tracks(after.stages)
+    not_comparable: dict[tuple[str, str], list[str]] = defaultdict(list)  # names of files, by old and new data
     rows: list[str] = []
-    for file in sorted({*base.metrics, *here.metrics}, key=_file_order):
-        before, after = base.metrics.get(file, {}), here.metrics.get(file, {})
-        if before and after and (other_tracks or _data(before) != _data(after)):
-            apart[_data(before), _data(after)].append(file)
+    for name in sorted({*before.metrics, *after.metrics}, key=_file_order):
+        old, new = before.metrics.get(name, {}), after.metrics.get(name, {})
+        if old and new and (other_tracks or _data(old) != _data(new)):
+            not_comparable[_data(old), _data(new)].append(name)
         else:
-            rows += _rows(file, dict(_compared(before)), dict(_compared(after)))
+            rows += _rows(name, dict(_shown_metrics(old)), dict(_shown_metrics(new)))
 
-    for (data_before, data_after), files in apart.items():
-        yield f"**Not subtracted**: {_list(files)} were measured on {_difference(data_before, data_after, name)}."
+    for (old_data, new_data), names in not_comparable.items():
+        data = _data_difference(old_data, new_data, base)
+        yield f"**Not comparable**: the metrics of {_list(names)} were measured on {data}."
     if rows:
-        head = f"| | metric | {_code(name)}, % | this branch, % | change |"
+        head = f"| | metric | {_code(base)}, % | this branch, % | change |"
         yield "\n".join([head, "|---|---|--:|--:|--:|", *rows])
-    elif not apart:
-        yield "No metric has changed."
+    elif not not_comparable:
+        yield "Accuracy, precision, recall and F1 have not changed."
 
 
-def _file_order(file: str) -> tuple[bool, bool, str]:
-    """The promoted model first, then the systems, the comparison last."""
-    return file != "promoted", file == "comparison", file
+def _file_order(name: str) -> tuple[bool, bool, str]:
+    """Sort key of metrics files: the promoted model first, then the systems, and the comparison last."""
+    return name != "promoted", name == "comparison", name
 
 
-def _difference(before: str, after: str, name: str) -> str:
-    if before == after:
-        return f"{_code(before)} in both, but from other archives or tracks"
-    return f"{_code(before)} in {_code(name)}, and on {_code(after)} in this branch"
+def _data_difference(old: str, new: str, base: str) -> str:
+    if old == new:
+        return f"{_code(old)} in both branches, but the archives or the tracks differ"
+    return f"{_code(old)} in {_code(base)}, and on {_code(new)} in this branch"
 
 
-def _rows(file: str, base: Mapping[str, float], here: Mapping[str, float]) -> Iterator[str]:
-    for metric in {**base, **here}:
-        before, after = base.get(metric), here.get(metric)
-        if before != after:
-            change = f"{100 * (after - before):+.2f}" if before is not None and after is not None else ""
-            cells = f"{_percent(before)} | {_percent(after)} | {change}".replace("-", "−")
-            yield f"| {_code(file)} | {_text(metric)} | {cells} |"
+def _rows(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[str]:
+    for metric in {**before, **after}:
+        old, new = before.get(metric), after.get(metric)
+        if old != new:
+            change = f"{100 * (new - old):+.2f}" if old is not None and new is not None else ""
+            cells = f"{_percent(old)} | {_percent(new)} | {change}".replace("-", "−")
+            yield f"| {_code(name)} | {_text(metric)} | {cells} |"
 
 
-def _compared(values: Values, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The four metrics of a file; in comparison.json, those of differences, since the others stand in other files."""
+def _shown_metrics(values: Values, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the metrics of a file that appear in the table, with their names in the table.
+
+    From comparison.json, these are only the differences between systems. The metrics of a system have their own file.
+    """
     for key, value in values.items():
         if key in METRICS and isinstance(value, int | float):
             yield f"{prefix}{key.replace('f1', 'F1')}", float(value)
         elif isinstance(value, Mapping) and "_minus_" in key:
-            yield from _compared(value, f"{key.replace('_minus_', ' less ')}, ")
+            yield from _shown_metrics(value, f"{key.replace('_minus_', ' − ')}, ")
 
 
 def _data(values: Values) -> str:
@@ -122,26 +133,27 @@ def _data(values: Values) -> str:
 
 
 def _tracks(stages: Mapping[str, Values]) -> list[Any]:
-    """Hashes of the archives' receipt and of the table of tracks."""
+    """Hashes of data/archives.json and data/tracks.csv, which tell whether two revisions use the same tracks."""
     return [out.get("md5") for stage in ("download", "split") for out in stages.get(stage, {}).get("outs", [])]
 
 
 def is_synthetic(results: Results, parameters: Values) -> bool:
     """Whether metrics were measured on the built-in demo.
 
-    They name their data set. dvc.lock says what that name stood for when stages ran, which counts, and params.yaml what
-    it stands for today.
+    Metrics contain the name of their data set. Its definition comes from dvc.lock, which records the parameters of the
+    last run, or else from params.yaml.
     """
-    sets = dict(_group(parameters.get("datasets")))
+    datasets = dict(_mapping(parameters.get("datasets")))
     for record in results.stages.values():
         for group in record.get("params", {}).values():
-            sets |= {name.removeprefix("datasets."): group[name] for name in group if str(name).startswith("datasets.")}
+            recorded = [name for name in group if str(name).startswith("datasets.")]
+            datasets |= {name.removeprefix("datasets."): group[name] for name in recorded}
     names = {str(values.get("dataset")) for values in results.metrics.values()}
-    return any(_group(_group(sets.get(name)).get("audio")).get("url") == DEMO for name in names)
+    return any(_mapping(_mapping(datasets.get(name)).get("audio")).get("url") == DEMO for name in names)
 
 
-def _group(value: Any) -> Values:
-    """`value` if it is a group of named values, else an empty one."""
+def _mapping(value: Any) -> Values:
+    """Return `value` if it is a mapping, else an empty mapping."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -153,36 +165,50 @@ def _percent(value: float | None) -> str:
 
 
 def stage_names(pipeline: Values, parameters: Values, where: str = "dvc.yaml") -> set[str]:
-    """The stages that dvc.yaml has; a `foreach` over a group of params.yaml gives one for each of its keys.
+    """Names of all stages in dvc.yaml, with one stage for each item of a `foreach`.
 
-    Raises InputError, which begins with `where`, if they are no group.
+    Args:
+        pipeline: content of dvc.yaml.
+        parameters: content of params.yaml.
+        where: name of the file, for messages.
+
+    Raises:
+        InputError: `stages` is not a mapping.
     """
     names: set[str] = set()
     for name, stage in schema.as_group(pipeline.get("stages") or {}, f"{where}: stages").items():
         if isinstance(stage, Mapping) and "foreach" in stage:
-            names |= {f"{name}@{key}" for key in _items(stage["foreach"], parameters)}
+            names |= {f"{name}@{key}" for key in _foreach_keys(stage["foreach"], parameters)}
         else:
             names.add(name)
     return names
 
 
-def _items(loop: Any, parameters: Any) -> list[Any]:
-    """Keys of the group, or items of the list, that a `foreach` runs over."""
-    reference = REFERENCE.fullmatch(loop) if isinstance(loop, str) else None
+def _foreach_keys(foreach: Any, parameters: Any) -> list[Any]:
+    """Names over which a `foreach` loops. Its value is a list, a mapping, or a reference to one in params.yaml."""
+    reference = REFERENCE.fullmatch(foreach) if isinstance(foreach, str) else None
+    values = foreach
     if reference:
-        loop = parameters
+        values = parameters
         for key in reference[1].split("."):
-            loop = loop.get(key) if isinstance(loop, Mapping) else None
-    return list(loop) if isinstance(loop, Mapping | list) else []
+            values = values.get(key) if isinstance(values, Mapping) else None
+    return list(values) if isinstance(values, Mapping | list) else []
 
 
 def stage_records(lock: Values, where: str = "dvc.lock") -> dict[str, Values]:
-    """The records in dvc.lock by the names of their stages, each with its lists `deps` and `outs`.
+    """Records in dvc.lock by stage name. Every record gets the lists `deps` and `outs`, which may be empty.
 
-    Raises InputError, which begins with `where`, for one that DVC does not write.
+    Args:
+        lock: content of dvc.lock.
+        where: name of the file, for messages.
+
+    Raises:
+        InputError: a record does not have the form that DVC writes.
     """
     stages = schema.as_group(lock.get("stages") or {}, f"{where}: stages")
-    return {name: _record(value, f"{where}: stages.{str(name)[: schema.LONGEST]}") for name, value in stages.items()}
+    return {
+        name: _record(value, f"{where}: stages.{str(name)[: schema.MAX_TEXT_LENGTH]}") for name, value in stages.items()
+    }
 
 
 def _record(value: Any, where: str) -> Values:
@@ -193,59 +219,64 @@ def _record(value: Any, where: str) -> Values:
 
 
 def _files(value: Any, where: str) -> list[Values]:
-    """Records of files."""
+    """Check a list of files in a record, and return it."""
     if not isinstance(value, list):
-        raise schema.wrong(where, "a list of files", value)
+        raise schema.mismatch(where, "a list of files", value)
     for entry in value:
         path = schema.as_group(entry, where).get("path")
-        if not isinstance(path, str) or "\0" in path or len(path) > LONGEST_PATH:
-            raise schema.wrong(where, "files with a path", entry)
+        if not isinstance(path, str) or "\0" in path or len(path) > MAX_PATH_LENGTH:
+            raise schema.mismatch(where, "files with a valid path", entry)
     return value
 
 
-def causes(base: Mapping[str, Values], here: Mapping[str, Values]) -> dict[str, list[str]]:
-    """Reasons, as Markdown, for each stage whose record in dvc.lock changed."""
+def causes(before: Mapping[str, Values], after: Mapping[str, Values]) -> dict[str, list[str]]:
+    """Reasons why the records of stages in dvc.lock changed, in Markdown, by stage.
+
+    Args:
+        before, after: records of the stages (see `stage_records`).
+    """
     return {
-        stage: list(_causes(base.get(stage, {}), here.get(stage, {})))
-        for stage in {**here, **base}
-        if base.get(stage) != here.get(stage)
+        stage: list(_causes(before.get(stage, {}), after.get(stage, {})))
+        for stage in {**after, **before}
+        if before.get(stage) != after.get(stage)
     }
 
 
-def _causes(base: Values, here: Values) -> Iterator[str]:
-    if not base or not here:
-        yield "is new" if here else "is gone"
+def _causes(before: Values, after: Values) -> Iterator[str]:
+    if not before or not after:
+        yield "new stage" if after else "removed from dvc.yaml"
         return
-    before, after = _parameters(base), _parameters(here)
-    for key in {**before, **after}:
-        if before.get(key) != after.get(key):
-            old, new = (masked(str(values.get(key, "none"))) for values in (before, after))
+    old_parameters, new_parameters = _parameters(before), _parameters(after)
+    for key in {**old_parameters, **new_parameters}:
+        if old_parameters.get(key) != new_parameters.get(key):
+            old, new = (masked(str(values.get(key, "none"))) for values in (old_parameters, new_parameters))
             yield f"{_code(key)} {_code(old)} → {_code(new)}"
 
-    inputs_before, inputs_after = _inputs(base), _inputs(here)
-    for path in {**inputs_before, **inputs_after}:
-        if inputs_before.get(path) != inputs_after.get(path):
+    old_inputs, new_inputs = _inputs(before), _inputs(after)
+    for path in {**old_inputs, **new_inputs}:
+        if old_inputs.get(path) != new_inputs.get(path):
             yield _code(path)
 
-    if base.get("cmd") != here.get("cmd"):
-        yield f"its command, now {_code(here.get('cmd'))}"
+    if before.get("cmd") != after.get("cmd"):
+        yield f"command {_code(after.get('cmd'))}"
 
 
-def _inputs(stage: Values) -> dict[str, Values]:
-    """Records of a stage's dependencies by their paths."""
-    return {entry["path"]: entry for entry in stage["deps"]}
+def _inputs(record: Values) -> dict[str, Values]:
+    """Records of a stage's dependencies, by path."""
+    return {entry["path"]: entry for entry in record["deps"]}
 
 
-def _parameters(stage: Values) -> dict[str, Any]:
-    """Single parameters that a stage depends on, by their dotted names."""
-    found: dict[str, Any] = {}
-    for file in stage.get("params", {}).values():
+def _parameters(record: Values) -> dict[str, Any]:
+    """Parameters that a stage depends on, by dotted name."""
+    parameters: dict[str, Any] = {}
+    for file in record.get("params", {}).values():
         for name, group in file.items():
-            found |= dict(_leaves(name, group))
-    return found
+            parameters |= dict(_leaves(name, group))
+    return parameters
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each value in nested mappings, with its dotted name."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(f"{name}.{key}", item)
@@ -253,16 +284,19 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _stages(found: Mapping[str, Sequence[str]]) -> str:
-    if not found:
-        return "No stage has run."
-    rows = [f"| {_code(stage)} | {_reasons(reasons)} |" for stage, reasons in found.items()]
-    return "\n".join(["| stage that has run | because of |", "|---|---|", *rows])
+def _stages(changed: Mapping[str, Sequence[str]]) -> str:
+    if not changed:
+        return "No stage has changed."
+    rows = [f"| {_code(stage)} | {_reasons(reasons)} |" for stage, reasons in changed.items()]
+    return "\n".join(["| changed stage | reason |", "|---|---|", *rows])
 
 
 def _reasons(reasons: Sequence[str]) -> str:
-    named = ", ".join(reasons[:MOST_CAUSES]) or "its outputs"
-    return f"{named} and others" if len(reasons) > MOST_CAUSES else named
+    if not reasons:
+        return "only the outputs differ"
+    named = ", ".join(reasons[:MAX_REASONS])
+    rest = len(reasons) - MAX_REASONS
+    return f"{named} and {rest} more" if rest > 0 else named
 
 
 # Figures and text. ------------------------------------------------------------------------------------------------
@@ -273,7 +307,7 @@ def _figures(addresses: Mapping[str, str]) -> Iterator[str]:
     if shown:
         yield f"Figures that changed:\n\n{shown[0]}"
     if shown[1:]:
-        yield "\n\n".join(["<details><summary>More</summary>", *shown[1:], "</details>"])
+        yield "\n\n".join(["<details><summary>More figures</summary>", *shown[1:], "</details>"])
 
 
 def _list(names: Sequence[str]) -> str:
@@ -281,10 +315,10 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _text(value: str) -> str:
-    """A metric's name: letters and punctuation of a sentence, anything else as code."""
-    return value if re.fullmatch(r"[\w ,-]+", value) else _code(value)
+    """Name of a metric: as plain text if it is harmless, else as code."""
+    return value if re.fullmatch(r"[\w ,−-]+", value) else _code(value)
 
 
 def _code(value: object, length: int = 100) -> str:
-    """Format as code, in which Markdown, HTML and mentions of people mean nothing."""
+    """Format as code, in which Markdown, HTML and mentions have no effect."""
     return "`" + printable(str(value)[:length]).replace("`", "'").replace("|", "/") + "`"

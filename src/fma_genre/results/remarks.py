@@ -1,4 +1,4 @@
-"""Sentences of the report about the clips: those decoded in part, and those with the same bytes."""
+"""Remarks in the report about clips that are incomplete or have the same bytes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -8,46 +8,54 @@ import pandas as pd
 
 from fma_genre import store
 
-MOST_NAMED = 5  # in a sentence
+MAX_NAMED = 5  # tracks or pairs named in a sentence
 
 
 def remarks(index: pd.DataFrame) -> list[str]:
-    """Sentences about clips that were decoded in part, and about clips with the same bytes; none if all is well."""
-    return [*_about_short(index), *_about_same_bytes(index)]
+    """Describe incomplete clips, and clips with the same bytes: one sentence for each of the two kinds that occurs.
+
+    Args:
+        index: index of all tracks (see `fma_genre.store`).
+    """
+    return [*_incomplete(index), *_same_bytes(index)]
 
 
-def _about_short(index: pd.DataFrame) -> Iterator[str]:
-    tracks = store.short(index)["track_id"]
+def _incomplete(index: pd.DataFrame) -> Iterator[str]:
+    tracks = store.incomplete(index)["track_id"]
     if len(tracks):
-        named = _first(map(str, tracks), len(tracks))
-        yield f"Clips decoded to less than {100 * store.WHOLE:g} % of their length: {len(tracks)} (tracks {named})."
+        share = f"less than {100 * store.MIN_DECODED:g} % of their length"
+        yield f"Clips with {share} decoded: {len(tracks)} (tracks {_first_few(map(str, tracks), len(tracks))})."
 
 
-def _about_same_bytes(index: pd.DataFrame) -> Iterator[str]:
-    clips = same_bytes(index)
-    if not clips:
+def _same_bytes(index: pd.DataFrame) -> Iterator[str]:
+    groups = same_bytes(index)
+    if not groups:
         return
-    count = sum(len(tracks) for splits in clips for tracks in splits.values())
-    parts = [pair for splits in clips for pair in combinations(splits.items(), 2)]
-    pairs = sum(len(tracks) * len(others) for (_, tracks), (_, others) in parts)
-    named = (
-        f"{track} in {split} and {other} in {other_split}"
-        for (split, tracks), (other_split, others) in parts
-        for track, other in product(tracks, others)
+    count = sum(len(tracks) for splits in groups for tracks in splits.values())
+    crossings = [pair for splits in groups for pair in combinations(splits.items(), 2)]
+    pairs = sum(len(tracks) * len(other_tracks) for (_, tracks), (_, other_tracks) in crossings)
+    names = (
+        f"track {track} in {split} and track {other} in {other_split}"
+        for (split, tracks), (other_split, other_tracks) in crossings
+        for track, other in product(tracks, other_tracks)
     )
-    across = f"{pairs} ({_first(named, pairs)})" if pairs else "none"
-    yield f"Clips with the same bytes as another: {count}; pairs of them across the split: {across}."
+    across = f"{pairs} ({_first_few(names, pairs)})" if pairs else "none"
+    yield f"Clips with the same bytes as another clip: {count}. Pairs of them in different splits: {across}."
 
 
-def _first(names: Iterable[str], count: int) -> str:
-    """The first few of so many names."""
-    return ", ".join([*islice(names, MOST_NAMED), *(["..."] if count > MOST_NAMED else [])])
+def _first_few(names: Iterable[str], count: int) -> str:
+    """Join the first few of `count` names with commas. If there are more, end with "..."."""
+    return ", ".join([*islice(names, MAX_NAMED), *(["..."] if count > MAX_NAMED else [])])
 
 
 def same_bytes(index: pd.DataFrame) -> list[dict[str, list[int]]]:
-    """Used tracks whose clips have the same bytes: for each such clip, its tracks in every split."""
-    clips: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    """Group the used tracks whose clips have the same bytes.
+
+    Returns:
+        for each group, the ids of its tracks, by split
+    """
+    groups: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     tracks = store.used(index)
     for track, split, same in tracks.loc[tracks["same_as"] != "", ["track_id", "split", "same_as"]].to_numpy():
-        clips[min(track, int(same))][split].append(track)
-    return list(clips.values())
+        groups[min(track, int(same))][split].append(track)
+    return list(groups.values())

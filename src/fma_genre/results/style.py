@@ -1,7 +1,7 @@
-"""Style of all figures: colours and marks of models, fonts, and SVG files whose bytes depend on the figure alone.
+"""Style of all figures: colours and marks of the models, fonts, and reproducible SVG files.
 
-A model has the same colour and mark everywhere. The colour-blind can tell the colours apart, and the first two differ
-in grey print as well. The ground is white, on a dark page too.
+A model has the same colour and mark in every figure. Colour-blind readers can tell the colours apart. The first two
+also differ in grey print. The background is white, even on a dark page.
 """
 
 import io
@@ -20,12 +20,13 @@ from matplotlib.figure import Figure
 from fma_genre.common.errors import printable
 from fma_genre.common.files import export
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # Okabe and Ito's
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # from Okabe and Ito's palette
 MARKS = "osD^vP"
 GREY, LIGHT, DARK = "#767676", "#D9D9D9", "#4D4D4D"
-LONGEST_NAME, TITLE_WIDTH = 32, 64  # characters of a genre's name, and of a line of a title
+MAX_NAME_LENGTH = 32  # characters of a genre's name
+TITLE_WIDTH = 64  # characters in a line
 STYLE: Any = {
-    "svg.hashsalt": "fma-genre",  # instead of random ids
+    "svg.hashsalt": "fma-genre",  # makes ids reproducible
     "font.size": 10,
     "figure.titlesize": 11,
     "figure.constrained_layout.h_pad": 0.08,
@@ -35,30 +36,30 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "text.parse_math": False,  # a genre's name may hold a $
+    "text.parse_math": False,  # a genre's name may contain a $
 }
-styled = matplotlib.rc_context(STYLE)  # decorator of functions that draw
+styled = matplotlib.rc_context(STYLE)  # decorator for functions that draw
 
 
 def colours(models: Iterable[str]) -> dict[str, str]:
-    """Colour of each model, by its place in params.yaml."""
+    """Assign a colour to each model; `models` has the order of params.yaml."""
     return dict(zip(models, itertools.cycle(PALETTE), strict=False))
 
 
 def marks(models: Iterable[str]) -> dict[str, str]:
-    """Mark of each model, by its place in params.yaml."""
+    """Assign a mark to each model; `models` has the order of params.yaml."""
     return dict(zip(models, itertools.cycle(MARKS), strict=False))
 
 
 def shades(colour: str) -> LinearSegmentedColormap:
-    """From white to a shade of the colour that black text can be read on."""
+    """Colour map from white to `colour`, which must be light enough for black text."""
     return LinearSegmentedColormap.from_list("", ["white", colour])
 
 
 def label(genre: str) -> str:
-    """A genre's name, shortened to the room there is, and without characters that cannot be printed."""
+    """Name of a genre for a figure: shortened if it is long, and without control characters."""
     name = printable(genre)
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
 
 
 def wrapped(title: str) -> str:
@@ -66,16 +67,16 @@ def wrapped(title: str) -> str:
 
 
 def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of `width` × `height` inches with one pair of axes."""
+    """Create a figure of `width` × `height` inches with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
 @styled
 def save(figure: Figure, path: Path) -> None:
-    """Write an SVG whose bytes depend on the figure alone."""
+    """Write a figure as SVG, without date and random ids, so that the same figure gives the same bytes."""
     svg = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks shows as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # characters missing from the font become boxes
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     export(path, svg.getvalue())

@@ -1,4 +1,4 @@
-"""The systems of params.yaml with their predictions, checked to be of the same tracks."""
+"""Systems of params.yaml with their predictions. `load` checks that all of them predict the same tracks."""
 
 import io
 from collections.abc import Mapping
@@ -27,21 +27,22 @@ class System:
     key: str
     is_model: bool
     predictions: Predictions
-    curve: pd.DataFrame | None = None  # of a model's training: a row an epoch
+    curve: pd.DataFrame | None = None  # learning curve of a model, one row per epoch
 
     @property
     def facts(self) -> Mapping[str, Any]:
+        """Facts about the system for the report, e.g. its representation."""
         return self.predictions.facts
 
 
 def load(params: Params, index: pd.DataFrame) -> list[System]:
-    """All systems of params.yaml in its order, models before baselines.
+    """Load all systems in the order of params.yaml, models before baselines.
 
     Args:
-        index: the index of the tracks, those that are left out included.
+        index: index of all tracks (see `fma_genre.store`).
 
     Raises:
-        InputError: a file is damaged, or of another data set than params.yaml's, or of other tracks than the index.
+        InputError: a file is damaged, or was made for another data set or other tracks.
         FileNotFoundError: a file does not exist.
     """
     systems = []
@@ -56,30 +57,33 @@ def load(params: Params, index: pd.DataFrame) -> list[System]:
 
 
 def check_dataset(system: System, dataset: str) -> None:
-    """Raise InputError unless a system's predictions are those on this data set."""
+    """Raise InputError unless a system's predictions are for this data set."""
     found = system.predictions.dataset
     if found != dataset:
         path = _predictions_path(system.key)
-        raise InputError(f"{path}: expected predictions on {dataset}, found {found}: `dvc repro` makes them anew")
+        expected = f"predictions on the data set {dataset}"
+        raise InputError(f"{path}: expected {expected}, found {found}: `dvc repro` replaces them")
 
 
 def check_tracks(system: System, index: pd.DataFrame) -> None:
-    """Raise InputError unless a system has the classes and the tracks of the index."""
+    """Raise InputError unless a system's predictions are for the genres and the tracks of the index."""
     path, found = _predictions_path(system.key), system.predictions
     used, classes = store.used(index), store.classes(index)
     if list(found.classes) != classes:
         raise InputError(f"{path}: expected the genres {', '.join(classes)}, found {', '.join(found.classes)}")
-    for split, part in (("validation", found.validation), ("test", found.test)):
-        tracks = used["track_id"][used["split"] == split].to_numpy()
-        if not np.array_equal(part.tracks, tracks):
-            expected = f"the {len(tracks)} {split} tracks of data/index.csv"
-            raise InputError(f"{path}: expected {expected}, found {len(part.tracks)} others")
+    for split, predictions_of_split in (("validation", found.validation), ("test", found.test)):
+        expected = used["track_id"][used["split"] == split].to_numpy()
+        tracks = predictions_of_split.tracks
+        if not np.array_equal(tracks, expected):
+            wanted = f"the {len(expected)} {split} tracks of data/index.csv"
+            raise InputError(f"{path}: expected {wanted}, found {len(tracks)} tracks with other ids or order")
 
 
 def remove_leftovers(params: Params) -> None:
-    """Delete predictions and training curves of systems that params.yaml no longer has, and print which.
+    """Delete predictions and learning curves of systems that are no longer in params.yaml, and print their paths.
 
-    DVC leaves them behind, and would record them as inputs of this stage, which every fresh clone then lacks.
+    DVC keeps the files of a removed system. It would record them as inputs of the stage `compare`, but a
+    fresh clone would not have these files.
     """
     known = {_predictions_path(key) for key in (*params.models, *params.baselines)}
     known |= {_curve_path(key) for key in params.models}
@@ -87,21 +91,22 @@ def remove_leftovers(params: Params) -> None:
     for path in leftovers:
         path.unlink()
     if leftovers:
-        print(f"removed, since params.yaml no longer has their systems: {', '.join(map(str, leftovers))}")
+        print(f"removed files of systems that are no longer in params.yaml: {', '.join(map(str, leftovers))}")
 
 
 def read_curve(path: Path) -> pd.DataFrame:
-    """Raise InputError if the file is not a learning curve."""
+    """Read a learning curve; raise InputError if the file is not a complete learning curve."""
     text = documents.read_text(path)
     try:
         curve = pd.read_csv(io.StringIO(text))
     except ValueError as error:
-        raise InputError(f"{path}: expected a learning curve, found: {error}") from error
+        raise InputError(f"{path}: cannot read the learning curve: {error}") from error
     missing = [column for column in CURVE_COLUMNS if column not in curve]
     if missing or curve.empty:
-        raise InputError(f"{path}: expected the columns {', '.join(CURVE_COLUMNS)}, found {', '.join(curve.columns)}")
+        found = ", ".join(curve.columns) if missing else "no epoch"
+        raise InputError(f"{path}: expected the columns {', '.join(CURVE_COLUMNS)} and an epoch, found {found}")
     if not text.endswith("\n") or not np.isfinite(curve.select_dtypes("number").to_numpy()).all():
-        raise InputError(f"{path}: expected a learning curve, found one that is cut off")
+        raise InputError(f"{path}: expected a complete learning curve, found a truncated or damaged one")
     return curve
 
 

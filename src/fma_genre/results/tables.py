@@ -1,4 +1,4 @@
-"""The comparison as numbers and tables: metrics/comparison.json, and what `dvc plots` and pull requests read."""
+"""The comparison as numbers (metrics/comparison.json) and tables (CSV files for `dvc plots` and other programs)."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fma_genre.results.comparison import Comparison, Pair, Result
 
 
 def numbers(comparison: Comparison) -> dict[str, Any]:
-    """The content of metrics/comparison.json, rounded: each number is a row of `dvc metrics diff`."""
+    """Return the content of metrics/comparison.json, rounded to six decimals. `dvc metrics diff` shows each number."""
     values: dict[str, Any] = {
         "dataset": comparison.dataset,
         "n_test": len(comparison.tracks),
@@ -27,18 +27,18 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write predictions.csv, and confusion/<key>.csv and genres/<key>.csv of each system."""
+    """Write predictions.csv, and confusion/<key>.csv and genres/<key>.csv for each system."""
     _write_csv(folder / "predictions.csv", predictions_table(comparison))
-    with atomic(folder / "confusion") as part:
+    with atomic(folder / "confusion") as new_folder:
         for result in comparison.systems:
-            _write_csv(part / f"{result.key}.csv", confusion_table(result, comparison))
-    with atomic(folder / "genres") as part:
+            _write_csv(new_folder / f"{result.key}.csv", confusion_table(result, comparison))
+    with atomic(folder / "genres") as new_folder:
         for result in comparison.systems:
-            _write_csv(part / f"{result.key}.csv", genre_table(result, comparison))
+            _write_csv(new_folder / f"{result.key}.csv", genre_table(result, comparison))
 
 
 def predictions_table(comparison: Comparison) -> pd.DataFrame:
-    """A row a test track: its genre, what each system says, and what each run of an ensemble says."""
+    """Table of the test tracks: actual genre, prediction of each system, and prediction of each run of a model."""
     classes = np.array(comparison.classes)
     table = comparison.tracks[["track_id", "artist_id"]].assign(actual=comparison.tracks["genre"])
     for result in comparison.systems:
@@ -51,13 +51,16 @@ def predictions_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def confusion_table(result: Result, comparison: Comparison) -> pd.DataFrame:
-    """A row a test track: its genre and what the system says, for DVC's plot of a confusion matrix."""
+    """Table of the actual and predicted genre of each test track, from which DVC plots a confusion matrix."""
     classes = np.array(comparison.classes)
     return pd.DataFrame({"actual": classes[comparison.actual], "predicted": classes[result.labels]})
 
 
 def genre_table(result: Result, comparison: Comparison) -> pd.DataFrame:
-    """A row a genre, largest first: means over the runs, so that the columns' means are the macro metrics."""
+    """Table of the genres, largest first: precision, recall and F1 (means over the runs), and numbers of tracks.
+
+    The mean of a score over the genres is its macro average.
+    """
     table = pd.DataFrame({"genre": comparison.classes})
     for name, values in metrics.by_class(result.matrices).items():
         table[name] = values.mean(axis=0).round(6)

@@ -1,57 +1,64 @@
-"""Power in mel bands, by Slaney's filters from 0 Hz to the Nyquist frequency.
+"""Power in mel bands, with Slaney's filters from 0 Hz to the Nyquist frequency.
 
-A band sums many bins, so float32 suffices and takes half the time. Frames with a band too quiet for it are computed
-again in float64. On 339 clips of music and of instruments, levels are within 0.006 dB of librosa's.
+A band sums many bins, so float32 suffices and takes half the time. Frames with a band too quiet for float32 are
+computed again in float64. On 339 clips of music and of instruments, levels are within 0.006 dB of librosa's.
 """
 
 import warnings
+from dataclasses import dataclass
+from typing import Annotated
 
-import librosa  # loads its own modules when they are first used: workers, which get the filters, never do
+import librosa  # a fast import: librosa loads its modules only when they are used; workers never use them
 import numpy as np
 
-from fma_genre.common.errors import InputError
+from fma_genre.common.params import TransformLength
+from fma_genre.common.schema import Range
 from fma_genre.features.frames import overlapping, squared_magnitudes
 
-FLOAT32_LIMIT = 1e-11  # of a frame's power: float32 is too imprecise for bands below it
-GROUP = 16  # filters applied at a time, to the bins that they cover: elsewhere all their weights are 0
+FLOAT32_LIMIT = 1e-11  # float32 is too imprecise for bands with less than this share of their frame's power
+GROUP = 16  # filters applied at a time, to the bins that they cover; all other weights are 0
 
 Groups = list[tuple[slice, slice, np.ndarray]]  # bins, bands, weights (bins, bands)
 
 
-class Mel:
+@dataclass(frozen=True)
+class Arguments:
+    n_fft: TransformLength
+    bands: Annotated[int, Range(2, 2**12)]
+
+
+class Representation:
     """Bands of equal width on Slaney's mel scale."""
 
-    def __init__(self, sample_rate: int, hop: int, floor_db: float, n_fft: int, bands: int) -> None:
+    def __init__(self, arguments: Arguments, *, sample_rate: int, hop: int, floor_db: float) -> None:
         """Compute the filters.
 
         Args:
-            sample_rate: Hz
-            hop: samples between frames
-            floor_db: level 0, relative to the clip's maximum
-            n_fft: samples in a frame
-            bands: number of mel bands
+            arguments: samples in a frame, and number of bands.
+            sample_rate: in Hz.
+            hop: samples between frames.
+            floor_db: power more than this many dB below the clip's maximum need not be precise.
 
         Raises:
-            InputError: `n_fft` is too small for so many bands.
+            ValueError: `n_fft` is too small for so many bands.
         """
+        self.arguments = arguments
         self.sample_rate = sample_rate
         self.hop = hop
         self.floor_db = floor_db
-        self.n_fft = n_fft
-        self.bands = bands
-        filters = mel_filters(sample_rate, n_fft, bands)
+        filters = mel_filters(sample_rate, arguments.n_fft, arguments.bands)
         empty = int((filters.max(axis=0) == 0).sum())
         if empty:
-            raise InputError(f"spectrograms.mel: expected bands that n_fft can tell apart, found {empty} without a bin")
+            raise ValueError(f"expected fewer bands or a larger n_fft, found {empty} bands without a bin")
         self._groups = _grouped(filters)
 
     def frequencies(self) -> np.ndarray:
         """Centre of each band in Hz, (bands,)."""
-        return librosa.mel_frequencies(n_mels=self.bands + 2, fmin=0, fmax=self.sample_rate / 2)[1:-1]
+        return librosa.mel_frequencies(n_mels=self.arguments.bands + 2, fmin=0, fmax=self.sample_rate / 2)[1:-1]
 
     def power(self, samples: np.ndarray) -> np.ndarray:
-        """(samples,) float32 to (frames, bands) float32; precise down to `floor_db` below the clip's maximum."""
-        frames = overlapping(samples, self.n_fft, self.hop, np.float32)
+        """(samples,) float32 to (frames, bands) float32, precise down to `floor_db` below the clip's maximum."""
+        frames = overlapping(samples, self.arguments.n_fft, self.hop, np.float32)
         power, total = _band_power(frames, self._groups, np.float32)
 
         quietest = np.maximum(power.min(axis=1), power.max() * 10 ** (-self.floor_db / 10))
@@ -62,12 +69,12 @@ class Mel:
 
 def mel_filters(rate: int, n_fft: int, bands: int) -> np.ndarray:
     """Slaney's mel filters, (n_fft // 2 + 1, bands) float32."""
-    with warnings.catch_warnings(action="ignore"):  # about empty filters, which are the caller's to judge
+    with warnings.catch_warnings(action="ignore"):  # about empty filters; the caller checks for them
         return np.ascontiguousarray(librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=bands).T)
 
 
 def _grouped(filters: np.ndarray) -> Groups:
-    """Neighbouring filters with the bins that any of them covers."""
+    """Groups of neighbouring filters, each with the bins that any of its filters covers."""
     groups = []
     starts = range(0, filters.shape[1], GROUP)
     covered = np.logical_or.reduceat(filters, starts, axis=1)  # (bins, groups)
@@ -79,7 +86,7 @@ def _grouped(filters: np.ndarray) -> Groups:
 
 
 def _band_power(frames: np.ndarray, groups: Groups, precision: type[np.floating]) -> tuple[np.ndarray, np.ndarray]:
-    """Power of (frames, n_fft) in each band, (frames, bands), and in all bins together, (frames,)."""
+    """Power of frames (frames, n_fft) in each band, (frames, bands), and in all bins together, (frames,)."""
     power = np.empty((len(frames), groups[-1][1].stop), np.float32)
     total = np.empty(len(frames), np.float32)
     ones = np.ones(frames.shape[1] // 2 + 1, precision)
