@@ -1,12 +1,13 @@
-# make         list these targets
-# make repro   run the pipeline with the parameters in params.yaml, then print the report
-# make test    run the linter, the type checker and the fast tests
-# make show    write all results to a single page, page.html
-# make diff    print what this branch changes in the results, compared with BASE: make diff BASE=main
-# make attack  run the slow tests: killed processes, full disks, damaged files, experiments
-# make audit   list known vulnerabilities of the pinned packages; fail if a package cannot be checked
-# make lock    pin the newest package versions that pyproject.toml allows
-.PHONY: help repro test show diff attack audit lock
+# make              list these targets
+# make repro        run the pipeline with the parameters in params.yaml, then print the report
+# make test         run the linter, the type checker and the fast tests
+# make show         write all results to a single page, page.html
+# make diff         print what this branch changes in the results, compared with BASE: make diff BASE=main
+# make experiments  list the last commit and the experiments since, the best validation accuracy first
+# make attack       run the slow tests: killed processes, full disks, damaged files, experiments
+# make audit        list known vulnerabilities of the pinned packages; fail if a package cannot be checked
+# make lock         pin the newest package versions that pyproject.toml allows
+.PHONY: help repro test show diff experiments attack audit lock
 
 PYTHON ?= python3
 BASE ?= main
@@ -33,6 +34,9 @@ show: .venv/installed
 
 diff: .venv/installed
 	@python src/diff.py $(BASE)
+
+experiments: .venv/installed
+	@python src/experiments.py
 
 attack: .venv/installed
 	@ATTACK=all pytest -m slow

@@ -2,13 +2,13 @@
 
     python benchmarks/extraction.py [--archive ZIP] [--clips 320] [--memory 300 3000] [--output FILE.json]
 
-Contenders:
+Programs:
 
     floor    decompress with zipfile and decode with soundfile, without output: work that no pipeline can avoid
     recipe   unzip, librosa.load, mel spectrogram and STFT in dB by librosa, two .npy files per clip
-    ours     the extraction of the stage `spectrograms`: resample, compute both representations, quantise, write
+    stage    the extraction of the stage `spectrograms`: resample, compute both representations, quantise, write
 
-The contenders take turns on the same clips. All use the same number of processes with one thread each. Results are
+The programs take turns on the same clips. All use the same number of processes with one thread each. Results are
 medians over the turns. Without --archive, the benchmark builds an archive from real music in the folder that
 the environment variable FMA_REAL names, or from the demo if that folder does not exist. For the demo, run `dvc repro
 download` first.
@@ -74,8 +74,8 @@ def main() -> None:
         clips = repeated(available, arguments.clips)
         report = {
             "machine": machine(),
-            "archive": {"clips": len(available), "bytes a clip": archive.stat().st_size // len(available)},
-            "milliseconds a clip": turns(archive, clips, Path(folder)),
+            "archive": {"clips": len(available), "bytes per clip": archive.stat().st_size // len(available)},
+            "milliseconds per clip": turns(archive, clips, Path(folder)),
             "breakdown of one process": breakdown(archive, clips[:DISTINCT_CLIPS], Path(folder)),
             "largest difference from librosa in dB": parity(archive, clips[:DISTINCT_CLIPS]),
             "anonymous memory in MB": {
@@ -116,7 +116,7 @@ def build(path: Path, count: int) -> Path:
 
 
 def is_audio(content: bytes) -> bool:
-    """Whether libsndfile can open a clip. The demo contains some clips that it cannot open."""
+    """Return whether libsndfile can open a clip. The demo contains some clips that it cannot open."""
     try:
         soundfile.info(io.BytesIO(content))
     except soundfile.LibsndfileError:
@@ -154,35 +154,35 @@ def empty(folder: Path) -> Iterator[Path]:
 
 
 def turns(archive: Path, clips: Clips, folder: Path) -> dict[str, Any]:
-    """Median times per clip in ms, and medians of the ratios between contenders in the same turn."""
-    contenders: dict[str, Callable[..., None]] = {
+    """Median times per clip in ms, and medians of the ratios between programs in the same turn."""
+    programs: dict[str, Callable[..., None]] = {
         "floor": references.floor,
         "recipe": functools.partial(references.recipe, settings=SETTINGS),
-        "ours": extract,
+        "stage": extract,
     }
     groups = [clips[start : start + TURN] for start in range(0, len(clips), TURN)]
-    times: dict[tuple[str, int], list[float]] = {(name, n): [] for n in (1, 2) for name in contenders}
+    times: dict[tuple[str, int], list[float]] = {(name, n): [] for n in (1, 2) for name in programs}
     for number, group in enumerate([groups[0], *groups]):  # turn 0 is a warm-up
         order = list(times)
         first = number % len(order)
         for name, processes in order[first:] + order[:first]:
             with empty(folder / "turn") as work:
                 start = time.perf_counter()
-                contenders[name](archive, group, processes, work)
+                programs[name](archive, group, processes, work)
                 seconds = time.perf_counter() - start
             if number:
                 times[name, processes].append(seconds / len(group) * 1e3)
     arrays = {key: np.array(values) for key, values in times.items()}
     result: dict[str, Any] = {}
     for processes in (1, 2):
-        row: dict[str, float] = {name: median(arrays[name, processes]) for name in contenders}
-        row["ours / floor"] = median(arrays["ours", processes] / arrays["floor", processes])
-        row["ours / recipe"] = median(arrays["ours", processes] / arrays["recipe", processes])
+        row: dict[str, float] = {name: median(arrays[name, processes]) for name in programs}
+        row["stage / floor"] = median(arrays["stage", processes] / arrays["floor", processes])
+        row["stage / recipe"] = median(arrays["stage", processes] / arrays["recipe", processes])
         result[f"{processes} process{'es' * (processes > 1)}"] = row
-    scaling = {name: arrays[name, 1] / arrays[name, 2] for name in contenders}
+    scaling = {name: arrays[name, 1] / arrays[name, 2] for name in programs}
     result["1 → 2 processes"] = {
         **{name: median(values) for name, values in scaling.items()},
-        "ours / floor": median(scaling["ours"] / scaling["floor"]),
+        "stage / floor": median(scaling["stage"] / scaling["floor"]),
     }
     return result
 

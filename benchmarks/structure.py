@@ -3,9 +3,9 @@
     python benchmarks/structure.py [CHECKOUT …]
 
 The script prints a line of JSON for each checkout. structure.json contains the results for the first two versions of
-this project. Code means `src/` without blank lines, comments and docstrings. The keys `way_…` count the files that the
-stages from download to evaluate import: the way of a track. These include files in `common/`, which do not process
-tracks and are also counted separately.
+this project. Code means `src/` without blank lines, comments and docstrings. The keys `path_…` describe the code path
+of a track: the files that the stages from download to evaluate import. These include files in `common/`, which do not
+process tracks and are also counted separately.
 """
 
 import ast
@@ -21,10 +21,10 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-WAY = ("download", "split", "spectrograms", "train", "evaluate")
+STAGES = ("download", "split", "spectrograms", "train", "evaluate")
 LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-LOADED_BY_NAME = ("networks/cnn", "front_ends/cepstral", "models/cnn")  # without an import; a version may lack some
+LOADED_BY_NAME = ("networks/cnn", "front_ends/standardised", "models/cnn")  # without an import; a version may lack some
 
 
 def main() -> None:
@@ -38,8 +38,8 @@ def measure(checkout: Path) -> dict[str, Any]:
     lines = {path: len({token.start[0] for token in code_tokens(path)}) for path in files}
     tokens = {path: len(code_tokens(path)) for path in files}
     functions = sorted(size for path in files for size in function_sizes(path))
-    way = [path for path in way_of_a_track(source) if path in lines]
-    shared = [path for path in way if path.parent.name == "common"]
+    files_on_path = [path for path in code_path(source) if path in lines]
+    shared = [path for path in files_on_path if path.parent.name == "common"]
     total = sum(lines.values())
     return {
         "files": len(files),
@@ -53,10 +53,10 @@ def measure(checkout: Path) -> dict[str, Any]:
         "comprehensions_per_100_lines": round(100 * sum(map(comprehensions, files)) / total, 1),
         "dvc_yaml_lines": len((checkout / "dvc.yaml").read_text().splitlines()),
         "dvc_yaml_source_entries": sum(1 for entry in dependencies(checkout) if entry.startswith("src/")),
-        "way_files": len(way),
-        "way_code_lines": sum(lines[path] for path in way),
-        "way_common_files": len(shared),
-        "way_common_code_lines": sum(lines[path] for path in shared),
+        "path_files": len(files_on_path),
+        "path_code_lines": sum(lines[path] for path in files_on_path),
+        "path_common_files": len(shared),
+        "path_common_code_lines": sum(lines[path] for path in shared),
     }
 
 
@@ -88,9 +88,9 @@ def dependencies(checkout: Path) -> Iterator[str]:
         yield from stage.get("do", stage)["deps"]
 
 
-def way_of_a_track(source: Path) -> list[Path]:
+def code_path(source: Path) -> list[Path]:
     """Files that the stages from download to evaluate import for the model cnn, directly or indirectly."""
-    waiting = [source / f"{stage}.py" for stage in WAY]
+    waiting = [source / f"{stage}.py" for stage in STAGES]
     named = [source / "fma_genre" / f"{name}.py" for name in LOADED_BY_NAME]
     waiting += [path for path in named if path.exists()]
     reached: list[Path] = []

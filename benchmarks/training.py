@@ -2,17 +2,17 @@
 
     python benchmarks/training.py [--models cnn birnn] [--tracks 64] [--turns 5] [--output FILE.json]
 
-Contenders:
+Programs:
 
-    compute   train on batches that were prepared beforehand: only the network itself is timed
-    loader    train on batches of a DataLoader, whose workers crop and encode each segment on the CPU
-    ours      the stage `train`: batches are cropped, augmented and encoded on the device
+    network alone    train on batches that were prepared beforehand: only the network itself is timed
+    DataLoader       train on batches of a DataLoader, whose workers crop and encode each segment on the CPU
+    training loop    the stage `train`: batches are cropped, augmented and encoded on the device
 
-The contenders take turns on a store of random levels. A turn of `ours` is an epoch, i.e. `train.crops_per_track`
-segments of every track. A turn of `compute` or `loader` has up to --batches batches of the same size.
+The programs take turns on a store of random levels. A turn of the training loop is an epoch. A turn of the others has
+up to --batches batches of the same size.
 
 On a GPU, use --tracks 19922, the number of training tracks in FMA medium. /dev/shm must have room for 2 × --workers
-batches. On a CPU, training runs on one thread, as in the stage `train`, and the loader's workers use the other cores.
+batches. On a CPU, training runs on one thread, as in the stage `train`. The DataLoader's workers use the other cores.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from fma_genre.learning import build
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
-from fma_genre.learning.training import Batch, batches_per_epoch, learning_rates, prepare, train_epoch
+from fma_genre.learning.training import Batch, batches_per_epoch, learning_rates, make_optimiser, prepare, train_epoch
 from fma_genre.store import Store, open_store
 
 PARAMETERS = params.load(ROOT / "params.yaml")
@@ -73,9 +73,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(PARAMETERS.models))
     parser.add_argument("--tracks", type=int, default=64, help="training tracks in the store (default %(default)s)")
-    parser.add_argument("--turns", type=int, default=5, help="turns of each contender (default %(default)s)")
+    parser.add_argument("--turns", type=int, default=5, help="turns of each program (default %(default)s)")
     parser.add_argument(
-        "--batches", type=int, default=32, help="limit of batches in a turn of compute and loader (default %(default)s)"
+        "--batches", type=int, default=32, help="limit of batches in a turn without the loop (default %(default)s)"
     )
     parser.add_argument(
         "--workers", type=int, default=min(8, os.cpu_count() or 1), help="DataLoader workers (default %(default)s)"
@@ -85,7 +85,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train with each contender in turn; return medians over the turns. The first turn is an uncounted warm-up."""
+    """Train with each program in turn; return medians over the turns. The first turn is an uncounted warm-up."""
     model = PARAMETERS.models[key]
     settings, (network_arguments, front_end_arguments) = model.train, build.read_arguments(model, f"models.{key}")
     synthetic = synthesise(folder, model.representation, arguments.tracks)
@@ -95,22 +95,21 @@ def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, 
     front_end = build.fit_front_end(model.front_end, front_end_arguments, clips)
     fitting = seconds_since(start)
 
-    count = batches_per_epoch(settings, arguments.tracks)
+    count, size = batches_per_epoch(settings, arguments.tracks)
     limited = min(count, arguments.batches)
     prepared = list(itertools.islice(prepare(clips, front_end, settings), limited))
-    size = len(prepared[0][0])
     loader = make_loader(synthetic, clips, front_end, size, limited, arguments.workers)
     # Number of batches and segments in a turn, and a function that returns the batches:
-    contenders: dict[str, tuple[int, int, Callable[[], Iterator[Batch]]]] = {
-        "compute": (limited, sum(len(targets) for _, targets in prepared), lambda: iter(prepared)),
-        "loader": (limited, limited * size, lambda: (to_device(batch) for batch in loader)),
-        "ours": (count, arguments.tracks * settings.crops_per_track, lambda: prepare(clips, front_end, settings)),
+    programs: dict[str, tuple[int, int, Callable[[], Iterator[Batch]]]] = {
+        "network alone": (limited, limited * size, lambda: iter(prepared)),
+        "DataLoader": (limited, limited * size, lambda: (to_device(batch) for batch in loader)),
+        "training loop": (count, count * size, lambda: prepare(clips, front_end, settings)),
     }
     network = build_network(model, network_arguments, clips)
-    optimiser = torch.optim.AdamW(network.parameters(), settings.lr, fused=True)
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    optimiser = make_optimiser(network, settings)
+    rates: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(arguments.turns + 1):
-        for name, (batches, segments, source) in contenders.items():
+        for name, (batches, segments, source) in programs.items():
             schedule = itertools.islice(learning_rates(settings, count, 1), batches)
             start = time.perf_counter()
             train_epoch(network, source(), settings, optimiser, schedule)
@@ -123,11 +122,11 @@ def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, 
     peak = peak_memory(lambda: train_epoch(network, batches_of_epoch, settings, optimiser, rates_of_epoch))
     arrays = {name: np.array(values) for name, values in rates.items()}
     return {
-        "segments a batch": size,
-        "segments/s": {name: round(float(np.median(values))) for name, values in arrays.items()},
-        "ours / compute": ratio(arrays["ours"] / arrays["compute"]),
-        "ours / loader": ratio(arrays["ours"] / arrays["loader"]),
-        "epoch, s": round(float(np.median(arguments.tracks * settings.crops_per_track / arrays["ours"])), 2),
+        "segments per batch": size,
+        "segments per second": {name: round(float(np.median(values))) for name, values in arrays.items()},
+        "training loop / network alone": ratio(arrays["training loop"] / arrays["network alone"]),
+        "training loop / DataLoader": ratio(arrays["training loop"] / arrays["DataLoader"]),
+        "epoch, s": round(float(np.median(count * size / arrays["training loop"])), 2),
         "fit of the front end, s": round(fitting, 2),
         "peak memory, GB": round(peak / 1e9, 2),
     }
@@ -180,7 +179,7 @@ class RandomSegments(Dataset[tuple[Tensor, Tensor]]):
 def make_loader(
     synthetic: Store, clips: Clips, front_end: FrontEnd, batch_size: int, batches: int, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Create a DataLoader with exactly the batches of a turn, so that it is idle while another contender runs."""
+    """Create a DataLoader with exactly the batches of a turn, so that it is idle while another program runs."""
     segments = RandomSegments(synthetic.folder / store.LEVELS, clips, front_end)
     sampler = torch.utils.data.RandomSampler(segments, replacement=True, num_samples=batch_size * batches)
     pin = DEVICE.type == "cuda"

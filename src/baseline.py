@@ -66,10 +66,27 @@ def predict(values: np.ndarray, index: pd.DataFrame, description: store.Descript
 
     track_ids = index["track_id"].to_numpy()
     validation, test = (
-        SplitPredictions(track_ids[rows[split]], classifier.predict(values[rows[split]])[np.newaxis])
+        predict_split(classifier, track_ids[rows[split]], values[rows[split]], len(classes))
         for split in ("validation", "test")
     )
     return Predictions(dataset, classes, [0], validation, test, facts)
+
+
+def predict_split(classifier: Any, tracks: np.ndarray, values: np.ndarray, classes: int) -> SplitPredictions:
+    """Predict the tracks of a split. A class without a training track has probability 0.
+
+    Args:
+        classifier: the fitted classifier; not every classifier predicts probabilities.
+        tracks: track ids (tracks,).
+        values: features (tracks, features).
+        classes: number of classes of the data set.
+    """
+    labels = classifier.predict(values)[np.newaxis]
+    if not hasattr(classifier, "predict_proba"):
+        return SplitPredictions(tracks, labels)
+    probabilities = np.zeros((1, len(tracks), classes), np.float32)
+    probabilities[0][:, classifier.classes_] = classifier.predict_proba(values)
+    return SplitPredictions(tracks, labels, probabilities)
 
 
 def load(baseline: Baseline, where: str) -> tuple[ModuleType, ModuleType]:

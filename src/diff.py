@@ -4,14 +4,13 @@
 
 Compares the metrics, stages and figures in this folder with those committed in the revision BASE, and prints Markdown.
 URL is the address of this revision's files in a browser, e.g. https://github.com/me/x/blob/1a2b3c; links to figures
-begin with this address. The exit code is 1 if the comparison fails, or if the results are out of date, so that
+begin with this address. The exit code is 1 if the comparison fails, or if the results are out of date, i.e. if
 `dvc repro` would run a stage.
 """
 
 import argparse
 import os
 import re
-import subprocess
 import sys
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fma_genre.checkout import git, git_bytes, git_paths, stale_stages
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 from fma_genre.results.pull_request import Results, failure, is_synthetic, report, stage_names, stage_records
@@ -27,9 +27,6 @@ LOCK, PIPELINE, PARAMETERS = "dvc.lock", "dvc.yaml", "params.yaml"
 DOCUMENTS = (LOCK, PIPELINE, PARAMETERS)
 COMMITTED = ("metrics/", "plots/")  # folders of outputs that are committed to git
 FIGURE = re.compile(r"plots/[\w./-]+\.svg")  # other figures are left out, since their names could contain Markdown
-RUNNING_STAGE = re.compile(r"^Running stage '(\S+)'", re.MULTILINE)
-FAILED_STAGES = re.compile(r"^ERROR: failed to reproduce (.*)", re.MULTILINE)
-DVC_TIMEOUT = 600  # seconds; long enough for DVC to hash all changed files
 EMPTY_MAPPING = b"{}"
 
 
@@ -80,42 +77,7 @@ def compare(base: str, url: str) -> tuple[str, list[str]]:
     return report(before, after, base=base, stale=stale, figures=figures, synthetic=synthetic), stale
 
 
-def git(*arguments: str) -> str:
-    """Return the output of a git command; raise InputError if the command fails."""
-    return os.fsdecode(git_bytes(*arguments))
-
-
-def git_bytes(*arguments: str) -> bytes:
-    """Like `git`, but return the output as bytes, since it may not be text."""
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    if done.returncode:
-        reason = os.fsdecode(done.stderr).strip().splitlines() or ["no such revision; has it been fetched?"]
-        raise InputError(f"git {' '.join(arguments)}: {reason[0]}")
-    return done.stdout
-
-
-# Stages that are out of date. -------------------------------------------------------------------------------------
-
-
-def stale_stages() -> list[str]:
-    """Stages that `dvc repro` would run.
-
-    Their names are read from the output of `dvc repro --dry`, because its exit code does not tell whether a stage is
-    out of date. If data are missing, as in a fresh clone, DVC reports a failure of the stages that need them. These
-    stages are included, because `dvc repro` would run them, too.
-    """
-    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing", "--keep-going"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=DVC_TIMEOUT
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"dvc repro --dry: expected an answer within {DVC_TIMEOUT} s, found none") from error
-    failed = FAILED_STAGES.search(done.stderr)
-    if done.returncode and not failed:
-        raise InputError(f"dvc repro --dry: {' '.join(done.stderr.split())}")
-    failed_stages = re.findall(r"'(\S+)'", failed[1]) if failed else []
-    return RUNNING_STAGE.findall(done.stdout) + failed_stages
+# Checks of this folder. -------------------------------------------------------------------------------------------
 
 
 def incomplete_stages(results: Results) -> list[str]:
@@ -126,7 +88,7 @@ def incomplete_stages(results: Results) -> list[str]:
 
 def check_files(results: Results) -> None:
     """Raise InputError for a file that DVC would read forever: a pipe, a device, or YAML with nested aliases."""
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")[:-1]
+    listed = git_paths("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     entries = [entry for record in results.stages.values() for entry in (*record["deps"], *record["outs"])]
     for path in dict.fromkeys([*listed, *(entry["path"] for entry in entries)]):
         for file in files_in(Path(path)):
@@ -151,7 +113,7 @@ def files_in(path: Path) -> Iterable[Path]:
 def read_commit(commit: str, name: str) -> Revision:
     """Read the pipeline's files and the metrics in a commit; `name` is the revision's name in messages."""
     suffix, contents = f" in {name}", {}
-    for entry in git("ls-tree", "-z", "--long", commit, *DOCUMENTS, "metrics/").split("\0")[:-1]:
+    for entry in git_paths("ls-tree", "-z", "--long", commit, *DOCUMENTS, "metrics/"):
         attributes, _, path = entry.partition("\t")
         mode, _, blob, size = attributes.split()
         if path in DOCUMENTS or path.endswith(".json"):
@@ -208,8 +170,8 @@ def read_mapping(revision: Revision, path: str) -> Mapping[str, Any]:
 
 def changed_figures(commit: str, url: str) -> dict[str, str]:
     """Addresses of the figures that have changed since the commit, by name; figures of the comparison come first."""
-    changed = git("diff", "-z", "--name-only", "--relative", commit, "--", "plots").split("\0")
-    added = git("ls-files", "-z", "--others", "--exclude-standard", "--", "plots").split("\0")
+    changed = git_paths("diff", "-z", "--name-only", "--relative", commit, "--", "plots")
+    added = git_paths("ls-files", "-z", "--others", "--exclude-standard", "--", "plots")
     paths = [path for path in changed + added if FIGURE.fullmatch(path) and Path(path).exists()]
     paths.sort(key=lambda path: not path.startswith("plots/comparison/"))
     prefix = git("rev-parse", "--show-prefix").removesuffix("\n")  # the folder of this project in a larger repository

@@ -108,9 +108,10 @@ def predict_split(
 
 
 def choose_examples(clips: Clips, probabilities: np.ndarray) -> list[Example]:
-    """Choose the clips for the figure of votes: the surest hit, the closest call and the surest mistake.
+    """Choose the clips for the figure of segment predictions.
 
-    The surest hit is left out if all predictions are wrong, and the surest mistake if all are correct.
+    They are the prediction with the smallest margin between the two most probable genres and, where they exist, the
+    most confident correct prediction and the most confident error.
 
     Args:
         clips: clips of the test tracks.
@@ -123,10 +124,10 @@ def choose_examples(clips: Clips, probabilities: np.ndarray) -> list[Example]:
 
     chosen = {}
     if is_correct.any():
-        chosen["Surest hit"] = np.where(is_correct, highest, 0).argmax()
-    chosen["Closest call"] = margin.argmin()
+        chosen["Most confident correct"] = np.where(is_correct, highest, 0).argmax()
+    chosen["Smallest margin"] = margin.argmin()
     if not is_correct.all():
-        chosen["Surest mistake"] = np.where(is_correct, 0, highest).argmax()
+        chosen["Most confident error"] = np.where(is_correct, 0, highest).argmax()
     return [make_example(kind, int(track), clips) for kind, track in chosen.items()]
 
 

@@ -21,7 +21,7 @@ from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
 from fma_genre.learning.inference import predict
-from fma_genre.learning.training import Epoch, train
+from fma_genre.learning.training import Epoch, batches_per_epoch, train
 from fma_genre.store import Store, check_current, open_store
 
 
@@ -48,6 +48,7 @@ def main(params: Params, key: str) -> None:
         key, model.network, network_arguments, model.front_end, front_end_arguments, model.train, store.description
     )
     checkpoint.check_size(settings)  # fail before any work if the network cannot be built for this input
+    print(describe_updates(settings, int((store.used["split"] == "training").sum())), flush=True)
 
     inputs = [asdict(settings), store.identity, devices()[0].type]
     with stage.scratch(f"train@{key}", inputs) as scratch, files.atomic(Path("models") / key) as folder:
@@ -55,8 +56,15 @@ def main(params: Params, key: str) -> None:
         train_all(Job(settings, store, model.svm_head, scratch, folder))
 
 
+def describe_updates(settings: checkpoint.Settings, tracks: int) -> str:
+    """The number of optimiser steps per run in one line, for `tracks` training tracks."""
+    epochs, (count, size) = settings.train.epochs, batches_per_epoch(settings.train, tracks)
+    schedule = f"{epochs} epochs × {count} batches of {size} segments"
+    return f"{settings.key}: {schedule} = {epochs * count} updates per run"
+
+
 def train_all(job: Job) -> None:
-    """Train all runs in parallel: one at a time on each GPU or, without a GPU, on each core.
+    """Train the runs in parallel: one per GPU at a time or, without a GPU, one per core.
 
     On a CPU, small networks train faster in parallel processes than one by one with several threads.
     """
@@ -74,8 +82,7 @@ def train_some(job: Job, seeds: list[int], device: torch.device) -> None:
         try:
             train_one(job, seed, device)
         except torch.OutOfMemoryError as error:
-            hint = "lower train.batch_size, or raise train.max_batches"
-            raise InputError(f"seed {seed}: out of memory on {device}: {hint}") from error
+            raise InputError(f"seed {seed}: out of memory on {device}: lower train.batch_size") from error
 
 
 def train_one(job: Job, seed: int, device: torch.device) -> None:

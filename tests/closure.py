@@ -23,11 +23,11 @@ BY_NAME = {  # modules that load others by name: the package, and the keys of a 
 class Stage:
     name: str  # in DVC's form, e.g. train@cnn
     script: Path
-    section: Mapping[str, Any]  # parameters of the system; empty for a stage without one
+    section: Mapping[str, Any]  # parameters of the system or, without one, of the stage
     deps: list[str]
 
     def covers(self, file: Path) -> bool:
-        """Whether this file, or a folder that contains it, is a dependency."""
+        """Return whether this file, or a folder that contains it, is a dependency."""
         return any(file.is_relative_to(ROOT / dependency) for dependency in self.deps)
 
 
@@ -37,7 +37,7 @@ def stages(parameters: Path = PARAMS) -> Iterator[Stage]:
     for name, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
         script = SOURCE / f"{name}.py"
         if "foreach" not in definition:
-            yield Stage(name, script, {}, definition["deps"])
+            yield Stage(name, script, params.get(name, {}), definition["deps"])
             continue
         for key, section in params[definition["foreach"].strip("${}")].items():
             deps = [_interpolated(dependency, key, section) for dependency in definition["do"]["deps"]]
@@ -59,8 +59,9 @@ def closure(stage: Stage) -> set[Path]:
         if file not in reached:
             reached.add(file)
             waiting += [found for name in imports(file) for found in modules_of(name)]
-            if file == PACKAGE / "features/build.py":  # loads all representations by name
-                waiting += (PACKAGE / "features/representations").glob("[!_]*.py")
+            if file == PACKAGE / "features/build.py":  # loads the representations in `spectrograms` by name
+                files = (PACKAGE / f"features/representations/{name}.py" for name in stage.section)
+                waiting += [path for path in files if path.exists()]
             for package, keys in BY_NAME.get(file, {}).items():
                 waiting += [PACKAGE / package / f"{stage.section[key]}.py" for key in keys]
     return reached

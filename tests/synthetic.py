@@ -9,6 +9,7 @@ import pandas as pd
 from fma_genre.common.params import Compare
 from fma_genre.results.comparison import Comparison, compare
 from fma_genre.results.predictions import Example, Predictions, SplitPredictions, thumbnail
+from fma_genre.results.result import Result
 from fma_genre.results.systems import System
 
 GENRES = ("Folk", "Jazz", "Rock")
@@ -39,9 +40,13 @@ def make_model(
     classes = sorted(index["genre"].unique())
     generator = np.random.default_rng(seed)
     validation, test = (_split(index, split, share, runs, classes, svm_head, generator) for split in SPLITS)
-    given = {"network": "cnn", "representation": "mel", "parameters": 1234, "segment_frames": 128} | facts
+    given = {"network": "cnn", "representation": "mel", "front_end": "standardised", "parameters": 1234}
+    given |= {"segment_frames": 128} | facts
     levels = generator.integers(0, 256, (260, BINS)).astype(np.uint8)
-    examples = [Example("Surest hit", 0, thumbnail(levels), 6.0), Example("Closest call", 3, thumbnail(levels), 6.0)]
+    examples = [
+        Example("Most confident correct", 0, thumbnail(levels), 6.0),
+        Example("Smallest margin", 3, thumbnail(levels), 6.0),
+    ]
     frequencies = np.linspace(40, 11000, BINS)
     return Predictions(DATASET, classes, list(range(runs)), validation, test, given, frequencies, examples)
 
@@ -77,7 +82,9 @@ def _split(
     )
 
 
-def make_baseline(index: pd.DataFrame, share: float, *, seed: int = 0, **facts: Any) -> Predictions:
+def make_baseline(
+    index: pd.DataFrame, share: float, *, seed: int = 0, probabilities: bool = False, **facts: Any
+) -> Predictions:
     """Predictions of a baseline with about this share of correct tracks."""
     classes = sorted(index["genre"].unique())
     generator = np.random.default_rng(seed)
@@ -85,7 +92,9 @@ def make_baseline(index: pd.DataFrame, share: float, *, seed: int = 0, **facts: 
     for split in SPLITS:
         tracks, actual = _tracks(index, split, classes)
         right = generator.random(len(tracks)) < share
-        splits.append(SplitPredictions(tracks, np.where(right, actual, (actual + 1) % len(classes))[np.newaxis]))
+        labels = np.where(right, actual, (actual + 1) % len(classes))[np.newaxis]
+        sure = 0.7 * np.eye(len(classes), dtype=np.float32)[labels] + np.float32(0.3 / len(classes))
+        splits.append(SplitPredictions(tracks, labels, sure if probabilities else None))
     given = {"features": "low_level", "classifier": "rbf_svm", "c": 3.0} | facts
     return Predictions(DATASET, classes, [0], splits[0], splits[1], given)
 
@@ -103,22 +112,69 @@ def make_curve(end: float = 0.5) -> pd.DataFrame:
 
 
 def make_systems(models: Mapping[str, Predictions], baselines: Mapping[str, Predictions]) -> list[System]:
-    systems = [System(key, True, predictions, make_curve()) for key, predictions in models.items()]
+    ends = np.linspace(0.5, 0.8, len(models))
+    systems = [
+        System(key, True, predictions, make_curve(end))
+        for end, (key, predictions) in zip(ends, models.items(), strict=True)
+    ]
     return systems + [System(key, False, predictions) for key, predictions in baselines.items()]
 
 
+MODELS: dict[str, dict[str, Any]] = {  # key: share of correct tracks and other arguments of `make_model`
+    "cnn": {"share": 0.7, "svm_head": True},
+    "birnn": {"share": 0.8, "network": "birnn", "representation": "stft"},
+    "cnn_stft": {"share": 0.2, "representation": "stft"},
+    "birnn_mel": {"share": 0.5, "network": "birnn"},
+    "cnn_cepstral": {"share": 0.6},
+    "birnn_wide_and_deep": {"share": 0.75, "network": "birnn"},
+    "transformer": {"share": 0.1, "network": "transformer"},
+}
+BASELINES: dict[str, dict[str, Any]] = {  # key: arguments of `make_baseline`
+    "svm": {"share": 0.6, "probabilities": True},
+    "forest": {"share": 0.4, "classifier": "forest"},
+    "nearest_neighbours": {"share": 0.5, "probabilities": True},
+}
+SIXTEEN = (  # genres of FMA medium
+    "Blues", "Classical", "Country", "Easy Listening", "Electronic", "Experimental", "Folk", "Hip-Hop",
+    "Instrumental", "International", "Jazz", "Old-Time / Historic", "Pop", "Rock", "Soul-RnB", "Spoken",
+)  # fmt: skip
+
+
 def make_comparison(
-    models: int = 2, baselines: int = 1, *, synthetic: bool = False, genres: Sequence[str] = GENRES
+    models: int = 2,
+    baselines: int = 1,
+    *,
+    runs: int = 2,
+    reference: str = "cnn",
+    fusion: Sequence[str] = (),
+    synthetic: bool = False,
+    genres: Sequence[str] = GENRES,
 ) -> Comparison:
-    """A comparison of the first of the models cnn, birnn, cnn_stft, birnn_mel and the baselines svm, forest."""
-    index = make_index(genres)
+    """A comparison of the first of MODELS and BASELINES."""
+    index = make_index(genres, artists=max(10, 3 * len(genres)))
     named = {
-        "cnn": make_model(index, 0.7, seed=1, svm_head=True),
-        "birnn": make_model(index, 0.8, seed=2, network="birnn", representation="stft"),
-        "cnn_stft": make_model(index, 0.2, seed=3, representation="stft"),
-        "birnn_mel": make_model(index, 0.5, seed=4, network="birnn"),
+        key: make_model(index, runs=runs, seed=place, **arguments)
+        for place, (key, arguments) in enumerate(list(MODELS.items())[:models], start=1)
     }
-    classical = {"svm": make_baseline(index, 0.6), "forest": make_baseline(index, 0.4, seed=1, classifier="forest")}
-    systems = make_systems(dict(list(named.items())[:models]), dict(list(classical.items())[:baselines]))
-    settings = Compare(resamples=200, confidence=0.95, seed=0)
+    classical = {
+        key: make_baseline(index, seed=place, **arguments)
+        for place, (key, arguments) in enumerate(list(BASELINES.items())[:baselines])
+    }
+    return compare_systems(make_systems(named, classical), index, reference, fusion, synthetic=synthetic)
+
+
+def compare_systems(
+    systems: Sequence[System],
+    index: pd.DataFrame,
+    reference: str = "cnn",
+    fusion: Sequence[str] = (),
+    *,
+    synthetic: bool = False,
+) -> Comparison:
+    settings = Compare(reference=reference, fusion=tuple(fusion), resamples=400, confidence=0.95, seed=0)
     return compare(systems, index, settings, dataset=DATASET, synthetic=synthetic)
+
+
+def row(comparison: Comparison, key: str) -> Result:
+    """The row of a system in the tables of a comparison."""
+    return next(result for result in comparison.rows if result.key == key)

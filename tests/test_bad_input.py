@@ -29,11 +29,10 @@ from fma_genre import store
 from fma_genre.common import files
 from fma_genre.common.errors import InputError
 from fma_genre.fetch.demo import COLUMNS, to_csv
-from project import ROOT, Project, create
+from project import ROOT, Project, create, without_other_representations
 
-STAGES = {
-    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
-}
+DVC_YAML = yaml.safe_load(without_other_representations((ROOT / "dvc.yaml").read_text()))
+STAGES = {name: stage.get("do", stage) for name, stage in DVC_YAML["stages"].items()}
 DEFAULT_KEYS = {"baseline": "svm"}  # the system of a stage that runs once per system; otherwise cnn
 PREPARATION = ("download", "split", "spectrograms")
 SECONDS, HOP, RATE = 5, 512, 22050  # s, samples, Hz; hop and rate as in tests/params.yaml
@@ -248,11 +247,11 @@ def test_a_wrong_parameter_is_named(project: Project, case: str) -> None:
 @pytest.mark.parametrize("stage", ["download", "train"])
 def test_a_value_that_dvc_reads_differently_is_named_by_its_line(project: Project, stage: str) -> None:
     path = project.path / "params.yaml"
-    text = path.read_text().replace("resamples: 100", "resamples: 0100")
+    text = path.read_text().replace("resamples: 200", "resamples: 0200")
     path.write_text(text)
-    line = 1 + text[: text.index("0100")].count("\n")
+    line = 1 + text[: text.index("0200")].count("\n")
     assert re.search(
-        rf"params\.yaml: line {line}: compare\.resamples: expected a value that YAML .* found '0100'",
+        rf"params\.yaml: line {line}: compare\.resamples: expected a value that YAML .* found '0200'",
         refusal(project, stage),
     )
 
@@ -562,11 +561,13 @@ def test_one_track_a_class_runs_to_the_report(plain: Project, tmp_path: Path) ->
     project = plain.copy(tmp_path / "project")
     for stage, key in [("baseline", "svm"), *product(("train", "evaluate"), ("cnn", "birnn")), ("compare", "")]:
         project.run_here(*command(stage, key))
-    common = {"accuracy", "precision", "recall", "f1", "validation_accuracy", "validation_f1", "n_test", "dataset"}
-    networks = common | {"accuracy_std", "ensemble_accuracy", "segment_accuracy"}
-    for system, keys in (("cnn", networks), ("birnn", networks), ("svm", common)):
+    common = {"accuracy", "precision", "recall", "f1", "validation_accuracy", "validation_f1"}
+    need_runs = {"accuracy_std", "ensemble_accuracy"}
+    for system in ("cnn", "birnn", "svm"):
         metrics = json.loads((project.path / f"metrics/{system}.json").read_text())
-        assert set(metrics) == keys
+        assert metrics.keys() >= common
+        assert not metrics.keys() & need_runs
+        assert ("segment_accuracy" in metrics) == (system != "svm")
         assert (metrics["n_test"], metrics["dataset"]) == (2, "tiny")
     assert "tiny" in (project.path / "report.md").read_text()
 

@@ -1,9 +1,10 @@
-"""Baselines: features compared with librosa, statistics, the SVM, the stage, and its row in the report."""
+"""Baselines: features compared with librosa, statistics, the classifiers, the stage, and its row in the report."""
 
 import importlib
 import io
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +17,15 @@ import pandas as pd
 import pytest
 import scipy.fft
 import scipy.stats
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from fma_genre import store
-from fma_genre.baselines import low_level, rbf_svm
+from fma_genre.baselines import k_nearest_neighbours, logistic_regression, low_level, rbf_svm
 from fma_genre.baselines.low_level import frame_features, statistics
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params, load
@@ -234,6 +238,74 @@ def test_the_smallest_of_equal_candidates_is_chosen() -> None:
     assert facts == {"c": 1}
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_probabilities_are_those_of_scikit_learns_temperature_scaling(classes: int) -> None:
+    """CalibratedClassifierCV needs several validation tracks of every class."""
+    parts = [samples(part) for part in range(3)]
+    training, validation, test = [(values[labels < classes], labels[labels < classes]) for values, labels in parts]
+    machine, _ = rbf_svm.fit(rbf_svm.Arguments(c=(1,)), training, validation)
+    reference = CalibratedClassifierCV(FrozenEstimator(machine.svm), method="temperature").fit(*validation)
+    found = machine.predict_proba(test[0])
+    np.testing.assert_allclose(found, reference.predict_proba(test[0]), atol=1e-4)
+    assert found.shape == (len(test[0]), classes)
+    assert (found.argmax(axis=1) == machine.predict(test[0])).mean() > 0.95, "they differ only if votes are tied"
+
+
+def test_probabilities_need_neither_training_nor_validation_tracks_of_every_class() -> None:
+    (features, labels), (others, other_labels) = samples(0), samples(1)
+    training, validation = (
+        (features[labels != 1], labels[labels != 1]),
+        (others[other_labels != 2], other_labels[other_labels != 2]),
+    )
+    machine, _ = rbf_svm.fit(rbf_svm.Arguments(c=(1,)), training, validation)
+    assert machine.classes_.tolist() == [0, 2, 3]
+    probabilities = machine.predict_proba(others)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    known = np.isin(validation[1], [0, 3])  # tracks of class 1 cannot tell how sure the SVM should be
+    assert machine.factor == rbf_svm.fit_factor(machine.svm, (validation[0][known], validation[1][known]))
+
+
+# Other classifiers. -----------------------------------------------------------------------------------------------
+
+
+def standardised(features: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    return (features - mean) / deviation, (others - mean) / deviation
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_logistic_regression_fits_each_class_against_the_rest(seed: int) -> None:
+    (features, labels), validation, (others, _) = (samples(3 * seed + part) for part in range(3))
+    classifier, facts = logistic_regression.fit(logistic_regression.Arguments(), (features, labels), validation)
+    scaled, scaled_others = standardised(features, others)
+    alone = [LogisticRegression(solver="newton-cg", tol=1e-8).fit(scaled, labels == place) for place in range(4)]
+    probabilities = np.stack([model.predict_proba(scaled_others)[:, 1] for model in alone], axis=1)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.predict_proba(others), probabilities, atol=3e-3)
+    np.testing.assert_array_equal(classifier.predict(others), probabilities.argmax(axis=1))
+    assert (classifier.classes_.tolist(), facts) == ([0, 1, 2, 3], {})
+
+
+@pytest.mark.parametrize("neighbours", [1, 5, 120])
+def test_the_nearest_tracks_vote(neighbours: int) -> None:
+    (features, labels), validation, (others, _) = (samples(part) for part in range(3))
+    arguments = k_nearest_neighbours.Arguments(neighbours=neighbours)
+    classifier, facts = k_nearest_neighbours.fit(arguments, (features, labels), validation)
+    scaled, scaled_others = standardised(features, others)
+    distances = np.linalg.norm(scaled_others[:, np.newaxis] - scaled, axis=2)
+    nearest = labels[distances.argsort(axis=1)[:, :neighbours]]
+    votes = np.stack([(nearest == place).mean(axis=1) for place in range(4)], axis=1)
+    np.testing.assert_allclose(classifier.predict_proba(others), votes, atol=1e-12)
+    np.testing.assert_array_equal(classifier.predict(others), votes.argmax(axis=1))
+    assert facts == {}
+
+
+def test_there_are_at_most_as_many_neighbours_as_training_tracks() -> None:
+    message = r"^neighbours: expected at most 120 \(the number of training tracks\), found 121$"
+    with pytest.raises(InputError, match=message):
+        k_nearest_neighbours.fit(k_nearest_neighbours.Arguments(neighbours=121), samples(0), samples(1))
+
+
 # The stage. -------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +336,52 @@ def test_the_stage_predicts_what_features_and_classifier_predict(params: Params)
     found = predictions.read(Path("data/predictions/svm.npz"))
     np.testing.assert_array_equal(found.test.labels[0], machine.predict(values[test]))
     np.testing.assert_array_equal(found.validation.labels[0], machine.predict(values[validation]))
+    for split, rows in ((found.validation, validation), (found.test, test)):
+        assert split.probabilities is not None
+        assert split.probabilities.shape == (1, len(values[rows]), 2)
+        np.testing.assert_allclose(split.probabilities[0], machine.predict_proba(values[rows]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "arguments"), [("logistic_regression", {}), ("k_nearest_neighbours", {"neighbours": 3})]
+)
+@pytest.mark.usefixtures("data")
+def test_other_classifiers_are_sections_of_the_parameters(
+    params: Params, classifier: str, arguments: dict[str, int]
+) -> None:
+    svm = replace(params.baselines["svm"], classifier=classifier, arguments={"mfcc": 20} | arguments)
+    run(replace(params, baselines={"svm": svm}))
+    found = predictions.read(Path("data/predictions/svm.npz"))
+    assert found.facts == {"features": "low_level", "classifier": classifier}
+    assert found.test.probabilities is not None
+    np.testing.assert_allclose(found.test.probabilities.sum(axis=2), 1, rtol=1e-6)
+    np.testing.assert_array_equal(found.test.labels, found.test.probabilities.argmax(axis=2))
+
+
+class Constant:
+    """A classifier that always predicts class 2, and knows the classes 0 and 2."""
+
+    classes_ = np.array([0, 2])
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        return np.full(len(features), 2)
+
+
+class Probable(Constant):
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        return np.tile([0.25, 0.75], (len(features), 1))
+
+
+def test_columns_of_probabilities_are_all_classes_of_the_data_set() -> None:
+    predict_split = importlib.import_module("baseline").predict_split
+    tracks, values = np.array([7, 9]), np.zeros((2, 3))
+    found = predict_split(Probable(), tracks, values, 4)
+    np.testing.assert_array_equal(found.probabilities, [[[0.25, 0, 0.75, 0]] * 2])
+    assert found.probabilities.dtype == np.float32
+    np.testing.assert_array_equal(found.labels, [[2, 2]])
+    without = predict_split(Constant(), tracks, values, 4)
+    np.testing.assert_array_equal(without.labels, [[2, 2]])
+    assert without.probabilities is None
 
 
 def change(**arguments: Any) -> Callable[[Params], Params]:
@@ -336,22 +454,24 @@ def test_metrics_are_those_of_the_predictions_by_the_names_that_models_have(fini
     found, table = read_json(finished, "svm"), table_of(finished)
     genres = store.classes(store.read_index(finished.path / "data/index.csv"))
     macro = precision_recall_fscore_support(
-        table["actual"], table["svm"], labels=genres, average="macro", zero_division=0
+        table["actual"], table["svm_seed0"], labels=genres, average="macro", zero_division=0
     )[:3]
     assert (found["dataset"], found["n_test"]) == ("demo", len(table))
-    scores = {"accuracy": accuracy_score(table["actual"], table["svm"])}
+    scores = {"accuracy": accuracy_score(table["actual"], table["svm_seed0"])}
     scores |= dict(zip(("precision", "recall", "f1"), macro, strict=True))
     assert {name: found[name] for name in scores} == pytest.approx(scores, abs=1e-6)
     assert set(found) < set(read_json(finished, "birnn"))
-    compared = read_json(finished, "comparison")["svm"]
+    compared = read_json(finished, "comparison")["systems"]["svm"]
     assert {name: compared[name] for name in ("accuracy", "f1")} == {name: found[name] for name in ("accuracy", "f1")}
     assert compared["c"] in load(finished.path / "params.yaml").baselines["svm"].arguments["c"]
 
 
 def test_report_and_figure_have_a_row_for_the_baseline(finished: Project) -> None:
     found, report = read_json(finished, "svm"), (finished.path / "report.md").read_text()
-    (row,) = (line for line in report.splitlines() if line.startswith("| svm "))
-    assert row.split("|")[2].strip() == f"{100 * found['accuracy']:.1f}"
+    scores, differences, *_ = (line for line in report.splitlines() if line.startswith("| svm "))
+    assert scores.split("|")[3].strip() == f"{100 * found['accuracy']:.1f}"
+    gap = found["accuracy"] - read_json(finished, "cnn")["accuracy"]
+    assert differences.split("|")[2].strip() == f"{100 * gap:+.1f}"
     assert "<!-- svm -->" in (finished.path / "plots/comparison/accuracy.svg").read_text()
 
 
@@ -372,12 +492,17 @@ def edit_predictions(system: str, edit: Callable[[predictions.SplitPredictions],
 
 @pytest.mark.usefixtures("compared")
 def test_compare_refuses_a_baseline_of_other_tracks() -> None:
-    edit_predictions("svm", lambda test: replace(test, tracks=test.tracks[:-1], labels=test.labels[:, :-1]))
+    def shorten(test: predictions.SplitPredictions) -> predictions.SplitPredictions:
+        assert test.probabilities is not None
+        probabilities = test.probabilities[:, :-1]
+        return replace(test, tracks=test.tracks[:-1], labels=test.labels[:, :-1], probabilities=probabilities)
+
+    edit_predictions("svm", shorten)
     with pytest.raises(InputError, match=r"svm\.npz: expected the \d+ test tracks of .*, found \d+ tracks with"):
         importlib.import_module("compare").main(load())
 
 
-def test_each_model_is_compared_with_the_baseline(compared: Project) -> None:
+def test_the_baseline_is_compared_with_the_reference(compared: Project) -> None:
     index = store.read_index(Path("data/index.csv"))
     classes = store.classes(index)
     genres = index.set_index("track_id")["genre"]
@@ -393,7 +518,8 @@ def test_each_model_is_compared_with_the_baseline(compared: Project) -> None:
         edit_predictions(system, name)
     importlib.import_module("compare").main(load())
     report = (compared.path / "report.md").read_text()
-    assert "- svm is better than cnn by 100.0 points of accuracy (cnn − svm: -100.0 [-100.0, -100.0] points;" in report
-    assert "- svm and birnn are equally accurate, and the data cannot tell them apart" in report
-    found = read_json(compared, "comparison")["svm"]
+    assert "**synthetic demo (single runs): cnn reaches 0.0 % [0.0, 0.0]; svm and birnn are better.**" in report
+    rows = re.findall(r"^\| (\w+) +\| ([+-]\S+) +\| (\[.*?\]) .* (better|worse|cannot tell) +\|$", report, re.MULTILINE)
+    assert ("svm", "+100.0", "[+100.0, +100.0]", "better") in rows
+    found = read_json(compared, "comparison")["systems"]["svm"]
     assert (found["accuracy"], found["f1"]) == (1, 1)

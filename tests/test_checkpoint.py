@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import load
+from fma_genre.front_ends import standardised
 from fma_genre.front_ends.cepstral import FrontEnd
 from fma_genre.learning import checkpoint, inference
 from fma_genre.learning.clips import Clips
@@ -35,8 +36,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 FRAMES, BINS = 16, 12
 TRAIN = replace(
-    load(PARAMS).train, seed=6, runs=2, epochs=8, segment_frames=FRAMES, crops_per_track=1, batch_size=2, max_batches=1,
-    lr=1e-5, weight_decay=0, gradient_norm=1, label_smoothing=0, max_pitch_shift=0, mixup=0,
+    load(PARAMS).train, seed=6, runs=2, epochs=8, segment_frames=FRAMES, crops_per_track=1, batch_size=2, lr=1e-5,
+    weight_decay=0, gradient_norm=1, label_smoothing=0, max_pitch_shift=0, mixup=0,
 )  # fmt: skip
 STORE = describe(
     np.arange(1.0, BINS + 1),
@@ -327,6 +328,17 @@ def test_a_front_end_that_does_not_fit_is_refused(folder: Path, changed: dict[st
     checkpoint.save(folder, settings(), replace(FRONT_END, **changed))
     with pytest.raises(InputError, match=re.escape(found)):
         checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_deviation_that_is_not_positive_is_refused(tmp_path: Path, value: float) -> None:
+    """Division by 0 would give infinity."""
+    deviation = torch.ones(BINS)
+    deviation[3] = value
+    described = settings(front_end="standardised", front_end_arguments={})
+    checkpoint.save(tmp_path, described, standardised.FrontEnd(torch.zeros(BINS), deviation))
+    with pytest.raises(InputError, match=r"cannot load the model: deviation contains numbers that are not positive$"):
+        checkpoint.load(tmp_path)
 
 
 @pytest.mark.parametrize(

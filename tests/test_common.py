@@ -67,7 +67,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def computes(node: ast.AST) -> bool:
-    """Whether the node is arithmetic that is not between constants. `|` is exempt, as it joins types and groups."""
+    """Return whether the node is arithmetic with a variable. `|` is exempt, as it joins types and groups."""
     if isinstance(node, ast.AugAssign):
         return True
     if isinstance(node, ast.BinOp):

@@ -128,19 +128,20 @@ def test_a_variant_by_one_setting(project: Project, finished: Project) -> None:
 def assert_compared(project: Project, models: list[str]) -> None:
     """Check that report, metrics, tables and figures have these models, in this order."""
     report = (project.path / "report.md").read_text()
-    assert re.findall(r"^\| (\w+) +\|", report, re.MULTILINE) == ["system", "majority", "svm", *models]
+    scores = re.findall(r"^\| (\w+) +\|", report.partition("\n## ")[0], re.MULTILINE)
+    assert scores == ["system", "majority", "svm", "cnn", "cnn_svm_head", *models[1:], "fusion"]
     comparison = metrics(project, "comparison")
-    pairs = [f"{second}_minus_{first}" for place, first in enumerate(models) for second in models[place + 1 :]]
-    assert {*models, *pairs} <= set(comparison)
+    assert list(comparison["systems"]) == scores[1:]
+    assert list(comparison["differences"]) == [key for key in scores[2:] if key != "cnn"]
     curves = (project.path / "plots/comparison/curves.svg").read_text()
     for key, colour in colours(models).items():
-        assert comparison[key]["accuracy"] == metrics(project, key)["accuracy"]
+        assert comparison["systems"][key]["accuracy"] == metrics(project, key)["accuracy"]
         assert key in (project.path / f"plots/comparison/votes_{key}.svg").read_text()
         assert f"stroke: {colour.lower()}" in curves
         assert len((project.path / f"plots/confusion/{key}.csv").read_text().splitlines()) == 1 + comparison["n_test"]
         assert (project.path / f"plots/genres/{key}.csv").exists()
     columns = (project.path / "plots/predictions.csv").read_text().splitlines()[0].split(",")
-    assert {key for key in columns if key in (*models, "svm")} == {*models, "svm"}
+    assert columns[3:] == [f"{key}_seed0" for key in (*models, "svm")]
     shown = project.run("dvc", "metrics", "show").stdout
     rows = re.findall(r"^metrics/(\w+)\.json", shown, re.MULTILINE)
     assert rows == ["svm", *models, "promoted"]
@@ -161,15 +162,19 @@ def test_a_removed_model_leaves_the_comparison(project: Project, finished: Proje
     """DVC leaves the outputs of removed models. `compare` deletes them, so that a fresh clone is up to date."""
     project.run("git", "checkout", "--quiet", "-b", "without")
     project.edit_params(lambda params: params["models"].pop("birnn"))
+    project.edit_params(lambda params: params["compare"].update(fusion=[]))
     output = project.run("dvc", "repro").stdout
     assert stages_run(output) == {"compare"}
-    left = ["data/predictions/birnn.npz", "plots/training/birnn.csv"]
+    left = ["data/predictions/birnn.npz", "metrics/birnn.json", "plots/training/birnn.csv"]
     assert f"removed files of systems that are no longer in params.yaml: {', '.join(left)}\n" in output
     assert not [name for name in left if (project.path / name).exists()]
     assert "birnn" not in (project.path / "report.md").read_text()
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message=without birnn")
     assert "up to date" in project.run("dvc", "status").stdout
+    shown = project.run("dvc", "metrics", "show")
+    assert re.findall(r"^metrics/(\w+)\.json", shown.stdout, re.MULTILINE) == ["svm", "cnn", "promoted"]
+    assert shown.stderr == ""
 
     clone = project.clone(tmp_path / "clone")
     assert stages_run(clone.run("dvc", "repro", "--dry", "--allow-missing").stdout) == set()

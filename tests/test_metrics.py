@@ -1,7 +1,9 @@
 """Metrics of one or many confusion matrices, compared with scikit-learn, and the summary of a system."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,6 @@ from fma_genre.results.metrics import (
     actual_labels,
     by_class,
     confusion,
-    deviation,
     rounded,
     scores,
     summarise,
@@ -36,10 +37,10 @@ def random_labels(classes: int, tracks: int, seed: int) -> tuple[np.ndarray, np.
 CASES = [random_labels(classes, tracks, seed) for seed in range(5) for classes in (2, 5, 16) for tracks in (1, 7, 200)]
 
 
-def of_scikit_learn(actual: np.ndarray, predicted: np.ndarray, classes: int, average: str | None) -> list[np.ndarray]:
-    """Precision, recall and F1 by scikit-learn."""
-    labels = range(classes)
-    return precision_recall_fscore_support(actual, predicted, labels=labels, average=average, zero_division=0)[:3]
+def of_scikit_learn(actual: np.ndarray, predicted: np.ndarray, average: str | None) -> list[np.ndarray]:
+    """Precision, recall and F1 by scikit-learn, of the classes that occur."""
+    occurring = np.unique(actual)
+    return precision_recall_fscore_support(actual, predicted, labels=occurring, average=average, zero_division=0)[:3]
 
 
 def test_cases_have_absent_classes_and_ones_that_are_never_predicted() -> None:
@@ -55,20 +56,30 @@ def test_confusion_is_scikit_learns(classes: int) -> None:
         np.testing.assert_array_equal(confusion(actual, predicted, classes), expected)
 
 
-def test_scores_are_scikit_learns_macro_averages() -> None:
+def test_scores_are_scikit_learns_macro_averages_over_the_classes_that_occur() -> None:
     for actual, predicted in CASES:
         found = scores(confusion(actual, predicted, 16))
-        expected = [accuracy_score(actual, predicted), *of_scikit_learn(actual, predicted, 16, "macro")]
+        expected = [accuracy_score(actual, predicted), *of_scikit_learn(actual, predicted, "macro")]
         assert tuple(found) == METRICS
         np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
 
 
-def test_scores_by_class_are_scikit_learns() -> None:
+def test_scores_by_class_are_scikit_learns_and_nan_for_a_class_that_does_not_occur() -> None:
     for actual, predicted in CASES:
         found = by_class(confusion(actual, predicted, 16))
         assert tuple(found) == METRICS[1:]
-        expected = of_scikit_learn(actual, predicted, 16, None)
+        expected = np.full((3, 16), np.nan)
+        expected[:, np.unique(actual)] = of_scikit_learn(actual, predicted, None)
         np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
+
+
+def test_a_class_without_samples_does_not_count_as_0() -> None:
+    """The second of three classes never occurs: a perfect prediction scores 1, and predicting it costs recall only."""
+    perfect = scores(np.diag([3, 0, 2]))
+    assert {name: float(value) for name, value in perfect.items()} == dict.fromkeys(METRICS, 1)
+    found = scores(np.array([[2, 1, 0], [0, 0, 0], [0, 0, 2]]))
+    expected = {"accuracy": 4 / 5, "precision": 1, "recall": (2 / 3 + 1) / 2, "f1": (4 / 5 + 1) / 2}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
 
 
 def test_leading_dimensions_are_kept() -> None:
@@ -87,10 +98,6 @@ def test_weighted_matrices_are_scored_as_repeated_tracks_would_be() -> None:
     repeated = scores(confusion(np.tile(actual, 3), np.tile(predicted, 3), 16))
     for name in METRICS:
         assert weighted[name] == pytest.approx(repeated[name], rel=1e-12)
-
-
-def test_an_empty_matrix_scores_0() -> None:
-    assert {name: float(value) for name, value in scores(np.zeros((3, 3))).items()} == dict.fromkeys(METRICS, 0)
 
 
 def test_the_largest_genre_has_the_published_accuracy_on_medium() -> None:
@@ -120,18 +127,18 @@ def test_labels_that_are_not_comparable_are_refused(actual: list[int], predicted
         confusion(np.array(actual, dtype=int), np.array(predicted, dtype=int), 3)
 
 
-def test_deviation_is_the_samples_and_0_for_a_single_run() -> None:
-    assert deviation(np.array([0.5, 0.6, 0.7])) == pytest.approx(0.1)
-    assert deviation(np.array([0.5])) == 0
-
-
 # The summary of a system. -----------------------------------------------------------------------------------------
 
 INDEX = make_index()
-MODEL_KEYS = [
+KEYS = {  # there may be more
     "accuracy", "precision", "recall", "f1", "accuracy_std", "validation_accuracy", "validation_f1",
     "ensemble_accuracy", "segment_accuracy", "n_test", "dataset",
-]  # fmt: skip
+}  # fmt: skip
+SEVERAL_RUNS = {"accuracy_std", "ensemble_accuracy"}  # keys that need several runs
+
+
+def missing(summary: Mapping[str, Any]) -> set[str]:
+    return KEYS - set(summary)
 
 
 def genres_of(tracks: np.ndarray) -> list[str]:
@@ -155,11 +162,12 @@ def expected_runs(predictions: Predictions, split: str) -> np.ndarray:
 def test_a_models_summary_is_scikit_learns(runs: int) -> None:
     model = make_model(INDEX, 0.6, runs=runs)
     found = summarise(model, INDEX)
-    assert [key for key in found if key in MODEL_KEYS] == MODEL_KEYS
+    assert missing(found) == (set() if runs > 1 else SEVERAL_RUNS)
     expected = expected_runs(model, "test")
     for name, values in zip(METRICS, expected, strict=True):
         assert found[name] == pytest.approx(values.mean(), abs=1e-6)
-    assert found["accuracy_std"] == pytest.approx(np.std(expected[0], ddof=1) if runs > 1 else 0, abs=1e-6)
+    if runs > 1:
+        assert found["accuracy_std"] == pytest.approx(np.std(expected[0], ddof=1), abs=1e-6)
     validation = expected_runs(model, "validation").mean(axis=1)
     assert found["validation_accuracy"] == pytest.approx(validation[0], abs=1e-6)
     assert found["validation_f1"] == pytest.approx(validation[3], abs=1e-6)
@@ -181,9 +189,22 @@ def test_ensemble_and_segments_are_scored_by_their_probabilities() -> None:
 
 
 def test_keys_that_do_not_apply_to_a_baseline_are_absent() -> None:
-    found = summarise(make_baseline(INDEX, 0.5), INDEX)
-    absent = {"accuracy_std", "ensemble_accuracy", "segment_accuracy"}
-    assert [key for key in found if key in MODEL_KEYS] == [key for key in MODEL_KEYS if key not in absent]
+    for probabilities in (False, True):
+        found = summarise(make_baseline(INDEX, 0.5, probabilities=probabilities), INDEX)
+        assert missing(found) == SEVERAL_RUNS | {"segment_accuracy"}
+
+
+def test_there_are_no_validation_scores_without_validation_tracks() -> None:
+    model = make_model(INDEX[INDEX["split"] != "validation"], 0.6)
+    assert len(model.validation.tracks) == 0
+    assert missing(summarise(model, INDEX)) == {"validation_accuracy", "validation_f1"}
+
+
+def test_runs_without_probabilities_have_a_deviation_but_no_ensemble() -> None:
+    model = make_model(INDEX, 0.6)
+    test = replace(model.test, probabilities=None, segment_probabilities=None)
+    found = summarise(replace(model, test=test), INDEX)
+    assert missing(found) == {"ensemble_accuracy", "segment_accuracy"}
 
 
 def test_a_summary_is_json_of_six_digits() -> None:

@@ -13,12 +13,14 @@ import pytest
 import show
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import load
-from fma_genre.results.figures import FIGURES, headings
+from fma_genre.results.figures import FIGURES, MODEL_FIGURES, headings
 from fma_genre.results.page import page
 from project import PARAMS, Project
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PICTURES = len(FIGURES) + 2  # and one of segment predictions for each model of tests/params.yaml
+MODELS = 2  # in tests/params.yaml
+PICTURES = len(FIGURES) + len(MODEL_FIGURES) * MODELS
+HEADING = re.compile("<h2>(.*?)</h2>\n<figure>")  # of a figure
 needs_browser = pytest.mark.skipif(not BROWSER, reason="needs Chromium or Chrome: apt install chromium")
 MEASURE = """
 <iframe style="border: 0; width: {width}px; height: 800px" srcdoc="{page}"></iframe>
@@ -67,16 +69,16 @@ def test_the_page_contains_all_its_pictures(shown: Path) -> None:
 
 def test_the_page_shows_all_figures_in_order_with_their_headings(shown: Path) -> None:
     models = load(shown.parent / "params.yaml").models
-    assert re.findall("<h2>(.*?)</h2>", shown.read_text()) == list(headings(models).values())
+    assert HEADING.findall(shown.read_text()) == list(headings(models).values())
 
 
 def test_the_page_shows_a_figure_without_a_heading(finished: Project, tmp_path: Path) -> None:
     project = finished.copy(tmp_path / "project")
     svg = (project.path / "plots/comparison/curves.svg").read_bytes()
     (project.path / "plots/comparison/another.svg").write_bytes(svg)
-    (project.path / "plots/comparison/disagreement.svg").unlink()
+    (project.path / "plots/comparison/agreement.svg").unlink()
     project.run_here("src/show.py")
-    found = re.findall("<h2>(.*?)</h2>", (project.path / "page.html").read_text())
+    found = HEADING.findall((project.path / "page.html").read_text())
     assert len(found) == PICTURES
     assert found[-1] == "another"
     assert "Agreement of the models" not in found
@@ -139,7 +141,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_folder_of_that_name_and_a_file_beside_it_stay(results: Path) -> None:
+def test_a_folder_of_that_name_and_its_neighbour_stay(results: Path) -> None:
     (results / ".page.html.part").write_text("mine")
     (results / "page.html").mkdir()
     (results / "page.html/mine").touch()

@@ -104,7 +104,15 @@ WRONG: list[tuple[str, Any, str]] = [
     ("baselines.svm.features", "low_levels", "did you mean low_level?"),
     ("baselines.svm.classifier", "svm", "found 'svm'"),
     ("datasets.small.subset", "tiny", "expected one of small, medium, large"),
+    ("compare.reference", "cnn_svm_head", "expected one of cnn, birnn, svm, found 'cnn_svm_head'"),
+    ("compare.reference", "majority", "expected one of cnn, birnn, svm, found 'majority'"),
+    ("compare.reference", "Birnn", "did you mean birnn?"),
+    ("compare.fusion", ["cnn", "transformer"], "expected one of cnn, birnn, svm, found 'transformer'"),
+    ("compare.fusion", ["cnn"], "expected no system or at least 2 different ones, found ['cnn']"),
+    ("compare.fusion", ["cnn", "cnn"], "expected no system or at least 2 different ones, found ['cnn', 'cnn']"),
+    ("compare.fusion", ["cnn", "svm", "cnn"], "at least 2 different ones, found ['cnn', 'svm', 'cnn']"),
     # wrong types
+    ("compare.fusion", "cnn", "expected a list of 0 to 100 values, found 'cnn'"),
     ("train.lr", "fast", "expected a number from 1e-09 to 10, found 'fast'"),
     ("train.lr", [0.1], "expected a number"),
     ("train.lr", None, "found None"),
@@ -146,6 +154,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets", ABSENT, "expected a group of named values, found none"),
     ("model", ABSENT, "expected a non-empty string, found none"),
     ("train.seed", ABSENT, "expected a whole number from 0 to 2147483648, found none"),
+    ("compare.reference", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
+    ("compare.fusion", ABSENT, "expected a list of 0 to 100 values, found none"),
     ("models.cnn.representation", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
     ("models.cnn.network", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
     ("models.new", {}, ".network: expected a name of"),
@@ -171,13 +181,22 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.small.expect.genres", "8", "expected a whole number"),
     ("datasets.demo.synthesis.seconds", 0, "expected a whole number from 2 to 60, found 0"),
     # names of systems that other files, keys or columns already have
-    ("models.promoted", CNN, "expected a name other than comparison, promoted, "),
+    ("models.promoted", CNN, "expected a name other than comparison, promoted, majority, fusion, "),
     ("models.comparison", CNN, "expected a name other than"),
     ("models.track_id", CNN, "expected a name other than"),
-    ("models.cnn_seed0", CNN, "*_seed<number> and *_minus_*, found 'cnn_seed0'"),
+    ("models.cnn_seed0", CNN, "*_seed<number>, *_svm_head and *_ensemble, found 'cnn_seed0'"),
+    ("models.cnn_svm_head", CNN, "found 'cnn_svm_head'"),
+    ("baselines.svm_ensemble", SVM, "found 'svm_ensemble'"),
+    ("baselines.fusion", SVM, "expected a name other than"),
     ("baselines.majority", SVM, "expected a name other than"),
     ("baselines.cnn", SVM, "expected a name that no model has, found models.cnn"),
 ]
+
+
+@pytest.mark.parametrize("members", [[], ["svm", "birnn"], ["birnn", "cnn", "svm"]])
+def test_a_fusion_has_several_systems_or_none(members: list[str]) -> None:
+    assert params.check(edited("compare.fusion", members)).compare.fusion == tuple(members)
+    assert params.check(edited("compare.reference", "svm")).compare.reference == "svm"
 
 
 @pytest.mark.parametrize(
@@ -342,7 +361,7 @@ def test_every_argument_of_a_system_replaced_by_any_other_is_accepted_or_refused
 
 
 def test_every_key_that_is_left_out_is_needed_or_optional() -> None:
-    optional = {("baselines", "svm"), ("models", "birnn"), ("models", "birnn", "epochs")}
+    optional = {("baselines", "svm"), ("models", "birnn", "epochs"), ("models", "birnn", "segment_frames")}
     optional |= {("models", "cnn", name) for name in ("svm_head", "epochs", "crops_per_track")}
     optional |= {("datasets", "small")}
     optional |= {path for path in PLACES if "expect" in path}
@@ -509,7 +528,7 @@ def test_a_new_data_set_needs_only_an_entry(tmp_path: Path) -> None:
 def test_a_key_repeated_under_a_model_wins_for_that_model_only(tmp_path: Path) -> None:
     loaded = load_edited(tmp_path, "models.cnn.lr", 0.25)
     assert vars(loaded.models["cnn"].train) == vars(DEFAULT.train) | {"lr": 0.25, "epochs": 4, "crops_per_track": 10}
-    assert vars(loaded.models["birnn"].train) == vars(DEFAULT.train) | {"epochs": 2}
+    assert vars(loaded.models["birnn"].train) == vars(DEFAULT.train) | {"epochs": 2, "segment_frames": 64}
     assert loaded.train == DEFAULT.train
     assert "lr" not in loaded.models["cnn"].arguments
 

@@ -1,6 +1,7 @@
 """src/predict.py predicts any audio file as the pipeline predicts clips."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -41,20 +42,28 @@ def clips(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     return {track: folder / f"{track}.mp3" for track in wanted}
 
 
-@pytest.mark.parametrize("key", ["cnn", "birnn"])
-def test_a_clip_is_predicted_as_evaluate_predicts_it(finished: Project, clips: dict[int, Path], key: str) -> None:
+@pytest.mark.parametrize(("key", "segment_frames"), [("cnn", 128), ("birnn", 64)])
+def test_a_clip_is_predicted_as_evaluate_predicts_it(
+    finished: Project, clips: dict[int, Path], key: str, segment_frames: int
+) -> None:
+    """Each model has segments of its own length, so that it also has its own number of votes for a clip."""
     test = predictions.read(finished.path / f"data/predictions/{key}.npz").test
     assert test.probabilities is not None
+    assert test.segment_starts is not None
     assert test.tracks.tolist() == list(clips)
     ensemble = Ensemble(finished.path / "models" / key)
-    for path, probabilities in zip(clips.values(), np.mean(test.probabilities, axis=0), strict=True):
-        found = ensemble.predict_file(path).probabilities.mean(axis=0)
-        np.testing.assert_allclose(found, probabilities, rtol=1e-4, atol=1e-6)
+    assert ensemble.settings.train.segment_frames == segment_frames
+    tracks = zip(clips.values(), np.mean(test.probabilities, axis=0), strict=True)
+    for place, (path, probabilities) in enumerate(tracks):
+        found = ensemble.predict_file(path)
+        np.testing.assert_allclose(found.probabilities.mean(axis=0), probabilities, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.starts, test.segment_starts[test.segment_tracks == place])
+        assert len(found.starts) == math.ceil((1 + int(found.seconds * 22050) // 512) / segment_frames)
 
 
 def test_the_table_has_a_line_for_each_file(finished: Project, clips: dict[int, Path]) -> None:
     done = finished.run_here("src/predict.py", *map(str, clips.values()))
-    predicted = pd.read_csv(finished.path / "plots/predictions.csv").set_index("track_id")["cnn"]
+    predicted = pd.read_csv(finished.path / "plots/predictions.csv").set_index("track_id")["cnn_seed0"]
     lines = done.stdout.splitlines()
     assert len(lines) == len(clips)
     for line, (track, path) in zip(lines, clips.items(), strict=True):

@@ -14,11 +14,15 @@ import pytest
 
 from fma_genre.common.errors import InputError
 from fma_genre.results import systems
-from fma_genre.results.predictions import Predictions, SplitPredictions, read, thumbnail, write
+from fma_genre.results.predictions import SplitPredictions, read, thumbnail, write
 from synthetic import make_baseline, make_index, make_model
 
 INDEX = make_index()
-SYSTEMS = {"model": make_model(INDEX, 0.7, svm_head=True), "baseline": make_baseline(INDEX, 0.5)}
+SYSTEMS = {
+    "model": make_model(INDEX, 0.7, svm_head=True),
+    "baseline": make_baseline(INDEX, 0.5),
+    "baseline with probabilities": make_baseline(INDEX, 0.5, probabilities=True),
+}
 
 
 def assert_same(found: SplitPredictions, expected: SplitPredictions) -> None:
@@ -171,23 +175,7 @@ def test_a_learning_curve_that_is_cut_off_is_refused(tmp_path: Path, length: int
         systems.read_curve(path)
 
 
-def test_several_runs_without_probabilities_are_refused(tmp_path: Path) -> None:
-    """An ensemble averages probabilities."""
-    split = SplitPredictions(np.arange(2), np.zeros((2, 2), int))
-    write(tmp_path / "x.npz", Predictions("small", ["a", "b"], [0, 1], split, split, {}))
-    with pytest.raises(InputError, match="expected one run of a system without probabilities, found 2"):
-        read(tmp_path / "x.npz")
-
-
-# Ensembles and pictures. ------------------------------------------------------------------------------------------
-
-
-def test_an_ensemble_averages_the_probabilities_of_its_runs() -> None:
-    probabilities = np.array([[[0.9, 0.1, 0.0], [0.4, 0.35, 0.25]], [[0.2, 0.8, 0.0], [0.1, 0.3, 0.6]]], np.float32)
-    split = SplitPredictions(np.array([7, 9]), probabilities.argmax(axis=2), probabilities)
-    assert split.ensemble_labels.tolist() == [0, 2]
-    alone = SplitPredictions(np.array([7, 9]), np.array([[2, 1]]))
-    assert alone.ensemble_labels.tolist() == [2, 1]
+# Pictures. --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (256, 64), (1292, 512), (1, 1)])

@@ -22,7 +22,8 @@ from fma_genre.results.pull_request import Results, stage_names
 from project import Project, stages_run
 
 URL = "https://github.com/someone/fma-genre/blob/1a2b3c"
-METRICS = ("accuracy", "precision", "recall", "f1")
+METRICS = ("validation_accuracy", "validation_f1", "accuracy", "precision", "recall", "f1")
+TEST_METRICS = METRICS[2:]
 ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
 
 
@@ -68,6 +69,11 @@ def report(runner: Project, folder: Path, code: int = 0) -> str:
     return text
 
 
+def label(metric: str) -> str:
+    """Name of a metric in the report."""
+    return metric.replace("_", " ").replace("f1", "F1")
+
+
 def rows(text: str) -> dict[tuple[str, str], tuple[str, str, str]]:
     return {(name, metric): (before, after, change) for name, metric, before, after, change in ROW.findall(text)}
 
@@ -92,7 +98,7 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
     text = report(propose(finished, branch, tmp_path), tmp_path)
     cnn, birnn = metrics(finished, "cnn"), metrics(finished, "birnn")
     assert rows(text) == {
-        ("promoted", metric.replace("f1", "F1")): expected(cnn[metric], birnn[metric])
+        ("promoted", label(metric)): expected(cnn[metric], birnn[metric])
         for metric in METRICS
         if cnn[metric] != birnn[metric]
     }
@@ -116,13 +122,14 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     assert changed, "this test needs metrics that change"
     found = rows(text)
     for metric in METRICS:
-        row = found.get(("birnn", metric.replace("f1", "F1")))
+        row = found.get(("birnn", label(metric)))
         assert row == (expected(before[metric], after[metric]) if metric in changed else None)
-    pairs = [metrics(project, "comparison")["birnn_minus_cnn"] for project in (finished, branch)]
-    for metric in METRICS:
-        row = found.get(("comparison", f"birnn − cnn, {metric.replace('f1', 'F1')}"))
-        old, new = (pair[metric] for pair in pairs)
-        assert row == (expected(old, new) if old != new else None)
+    old, new = (metrics(project, "comparison")["differences"] for project in (finished, branch))
+    assert set(old) == {"svm", "cnn_svm_head", "birnn", "fusion"}
+    for system, metric in itertools.product(old, TEST_METRICS):
+        row = found.get(("comparison", f"{system} − cnn, {label(metric)}"))
+        values = old[system][metric], new[system][metric]
+        assert row == (expected(*values) if values[0] != values[1] else None)
     assert {name for name, _ in found} <= {"birnn", "comparison"}
     assert "| `train@birnn` | `models.birnn.hidden` `8` → `16` |" in text
     assert "train@cnn" not in text
@@ -166,13 +173,14 @@ def test_a_branch_that_deletes_results_is_out_of_date(finished: Project, branch:
 def test_a_branch_that_removes_a_model(finished: Project, branch: Project, tmp_path: Path) -> None:
     """DVC leaves its files and its entries in dvc.lock. They count neither as results nor as out of date."""
     branch.edit_params(lambda params: params["models"].pop("birnn"))
+    branch.edit_params(lambda params: params["compare"].update(fusion=[]))
     branch.repro()
     assert "train@birnn" in (branch.path / "dvc.lock").read_text()
     assert not (branch.path / "data/predictions/birnn.npz").exists()
     text = report(propose(finished, branch, tmp_path), tmp_path)
     assert "| `train@birnn` | removed from dvc.yaml |" in text
     assert "| `evaluate@birnn` | removed from dvc.yaml |" in text
-    change = metrics(finished, "comparison")["birnn_minus_cnn"]["accuracy"]
+    change = metrics(finished, "comparison")["differences"]["birnn"]["accuracy"]
     assert rows(text)["comparison", "birnn − cnn, accuracy"] == (f"{100 * change:.2f}".replace("-", "−"), "", "")
     assert {name for name, _ in rows(text)} == {"comparison", "birnn"}
     accuracy = f"{100 * metrics(finished, 'birnn')['accuracy']:.2f}"
@@ -202,7 +210,7 @@ def test_a_branch_whose_results_are_older_than_its_code(finished: Project, branc
 def test_a_branch_that_changes_no_result(finished: Project, branch: Project, tmp_path: Path) -> None:
     (branch.path / "README.md").write_text("a better one\n")
     text = report(propose(finished, branch, tmp_path), tmp_path)
-    assert "Accuracy, precision, recall and F1 have not changed." in text
+    assert "The scores on the validation and test tracks have not changed." in text
     assert "No stage has changed." in text
     assert "Figures" not in text
 
@@ -218,7 +226,7 @@ def test_a_first_pull_request_on_a_base_without_results(finished: Project, branc
     found = rows(text)
     for metric in METRICS:
         value = metrics(finished, "cnn")[metric]
-        assert found["promoted", metric.replace("f1", "F1")] == ("", f"{100 * value:.2f}", "")
+        assert found["promoted", label(metric)] == ("", f"{100 * value:.2f}", "")
     assert "| `train@cnn` | new stage |" in text
 
 
@@ -267,9 +275,9 @@ BOMB = b"a: &a [x, x]\n" + b"".join(
 )
 RECORDS = {
     "a number": b"stages: {split: 3}",
-    "outputs that are none": b"stages: {split: {outs: [3]}}",
-    "a path that is none": b'stages: {split: {deps: [{path: "a\\0b"}]}}',
-    "parameters that are none": b"stages: {split: {params: [1]}}",
+    "invalid outputs": b"stages: {split: {outs: [3]}}",
+    "an invalid path": b'stages: {split: {deps: [{path: "a\\0b"}]}}',
+    "invalid parameters": b"stages: {split: {params: [1]}}",
     "aliases of aliases": BOMB,
     "a number in base 60": b"stages: 1" + b":1" * 400_000,
 }
@@ -467,6 +475,26 @@ def test_synthetic_data_are_known_from_the_results() -> None:
         assert not pull_request.is_synthetic(Results({"cnn": {"dataset": ["x"]}}, {}), {"datasets": wrong})
 
 
+def test_differences_are_named_by_system_and_reference() -> None:
+    """Intervals, p-values and the systems' own scores are left out: these have their own files."""
+
+    def results(accuracy: float) -> Results:
+        difference = {"accuracy": accuracy, "accuracy_low": accuracy - 0.1, "f1": 0.02, "p": accuracy}
+        systems = {"cnn": {"accuracy": accuracy}, "birnn": {"accuracy": accuracy}}
+        shared = {"dataset": "demo", "n_test": 3, "reference": "cnn", "systems": systems}
+        return Results({"comparison": {**shared, "differences": {"birnn": difference}}}, {})
+
+    text = pull_request.report(results(-0.01), results(0.03), base="main", stale=[], figures={}, synthetic=False)
+    assert rows(text) == {("comparison", "birnn − cnn, accuracy"): ("−1.00", "3.00", "+4.00")}
+
+
+def test_scores_on_validation_tracks_come_first() -> None:
+    before, after = (dict.fromkeys(reversed(METRICS), 0.5 + step) for step in (0, 0.01))
+    pair = (Results({"cnn": values | {"dataset": "demo", "n_test": 3}}, {}) for values in (before, after))
+    text = pull_request.report(*pair, base="main", stale=[], figures={}, synthetic=False)
+    assert list(rows(text).items()) == [(("cnn", label(metric)), ("50.00", "51.00", "+1.00")) for metric in METRICS]
+
+
 def test_names_and_values_of_a_branch_are_shown_as_code() -> None:
     """Names cannot add Markdown, HTML or mentions to the report."""
     record = {"cmd": EVIL, "outs": [], "deps": [{"path": EVIL, "md5": "1"}], "params": {"params.yaml": {EVIL: EVIL}}}
@@ -476,7 +504,7 @@ def test_names_and_values_of_a_branch_are_shown_as_code() -> None:
         {
             "cnn": {"accuracy": 0.5, "dataset": EVIL, "n_test": 3},
             EVIL: {"accuracy": 0.5},
-            "comparison": {f"{EVIL}_minus_cnn": {"accuracy": 0.1}},
+            "comparison": {"reference": EVIL, "differences": {EVIL: {"accuracy": 0.1}}},
         },
         {EVIL: other, f"{EVIL}2": other},
     )
@@ -607,7 +635,7 @@ def test_an_experiment_becomes_a_pull_request(finished: Project, tmp_path: Path)
     (created,) = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert created[:4] == ["pr", "create", "--base", "main"]
     assert set(rows((tmp_path / "report.md").read_text())) == {
-        ("promoted", metric.replace("f1", "F1"))
+        ("promoted", label(metric))
         for metric in METRICS
         if metrics(finished, "cnn")[metric] != metrics(finished, "birnn")[metric]
     }

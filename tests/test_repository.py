@@ -1,8 +1,9 @@
-"""Files that people look for in a repository: citation, changelog, contributing, licences."""
+"""CITATION.cff, CHANGELOG.md, CONTRIBUTING.md, the targets of the Makefile, and the licences."""
 
 import os
 import re
 import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -19,10 +20,16 @@ def section(page: str, heading: str) -> str:
     return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-def test_the_citation_has_what_the_format_requires() -> None:
+def test_the_citation_follows_the_schema_of_its_format() -> None:
+    schema = ["--builtin-schema", "vendor.citation-file-format", str(ROOT / "CITATION.cff")]
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", *schema], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_citation_agrees_with_the_package_and_the_licence() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["cff-version"] == "1.2.0"
-    assert citation["message"]
     assert citation["title"].startswith(f"{PROJECT['name']}: ")
     assert str(citation["version"]) == PROJECT["version"]
     assert citation["license"] == PROJECT["license"] == "MIT"
@@ -32,12 +39,8 @@ def test_the_citation_has_what_the_format_requires() -> None:
 
 def test_the_citation_names_each_paper_that_readme_cites() -> None:
     references = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
-    for reference in references:
-        assert reference["type"]
-        assert reference["title"]
-        assert all(author["family-names"] and author["given-names"] for author in reference["authors"])
     cited = set(re.findall(r"https://arxiv\.org/abs/[\d.]+\d", (ROOT / "README.md").read_text()))
-    assert cited <= {reference["url"] for reference in references}
+    assert cited <= {reference.get("url") for reference in references}
 
 
 def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
@@ -60,12 +63,12 @@ def test_make_alone_lists_the_targets_and_runs_none() -> None:
     assert done.stderr == ""
     (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
     first, *lines = done.stdout.splitlines()
-    assert re.fullmatch(r"make {9}\S.+", first)
+    assert re.fullmatch(r"make {2,}\S.+", first)
     assert ["help", *(line.split()[1] for line in lines)] == phony.split()
-    assert all(re.fullmatch(r"make \w+ {2,}\S.+", line) for line in lines)
+    assert all(re.fullmatch(r"make [\w-]+ {2,}\S.+", line) for line in lines)
 
 
-def test_the_licence_of_the_clips_stands_beside_that_of_the_code() -> None:
+def test_readme_states_the_licences_of_code_clips_and_metadata() -> None:
     licence = section("README.md", "Licence")
     assert "[MIT](LICENSE)" in licence
     assert "`track/license`" in licence
@@ -73,7 +76,7 @@ def test_the_licence_of_the_clips_stands_beside_that_of_the_code() -> None:
     assert '("track", "license"): "CC0 1.0"' in (ROOT / "src/fma_genre/fetch/demo.py").read_text()
 
 
-def test_the_repository_holds_no_audio() -> None:
+def test_the_repository_contains_no_audio() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "README.md" in listed.stdout.splitlines()
     assert not re.search(r"\.(mp3|wav|flac|ogg|opus|m4a|aac|zip|tar|gz)$", listed.stdout, re.MULTILINE | re.IGNORECASE)

@@ -243,5 +243,5 @@ def test_wrong_arguments_are_named(arguments: dict[Any, Any], says: str) -> None
 
 @pytest.mark.parametrize(("schemas", "others"), [({"a": Network, "b": Network}, []), ({"a": Network}, ["dropout"])])
 def test_an_argument_that_is_declared_twice_is_refused(schemas: dict[str, type], others: list[str]) -> None:
-    with pytest.raises(InputError, match=r"^models\.x\.\w+: expected one declaration, .* found several$"):
+    with pytest.raises(InputError, match=r"^models\.x\.\w+: expected one declaration in .*, found several$"):
         schema.read_arguments({"hidden": 8}, schemas, "models.x", others)

@@ -1,8 +1,13 @@
-"""The params.yaml of the repository, unchanged and after the edits that README suggests. No other test reads it."""
+"""The params.yaml of the repository, unchanged and after the edits that README suggests.
+
+Of the other fast tests, only test_docs.py reads it: README prints results of the demo, not of other data sets.
+"""
 
 import difflib
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import yaml
@@ -12,10 +17,13 @@ from dvc.utils.serialize import loads_yaml
 import baseline
 from closure import stages, uncovered
 from fma_genre.common import params, schema
-from fma_genre.common.params import BaselineKeys
+from fma_genre.common.params import BaselineKeys, DataSet, Expect, Source
 from fma_genre.common.strict_yaml import parse
 from fma_genre.features.build import build as build_representation
+from fma_genre.known_answer.reproduction import is_published
 from fma_genre.learning import build
+from fma_genre.results import record
+from fma_genre.results.record import Splits
 from project import ROOT
 
 SHIPPED = ROOT / "params.yaml"
@@ -65,7 +73,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_every_model_can_be_built(path: Path) -> None:
-    """On the meta device, which allocates no memory for weights."""
+    """Build on the meta device, which allocates no memory for weights."""
     loaded = params.load(path)
     for key, model in loaded.models.items():
         network, _ = build.read_arguments(model, f"models.{key}")
@@ -104,13 +112,17 @@ def test_dvc_reads_the_same_values(path: Path) -> None:
     assert parse(text) == loads_yaml(text) == yaml.safe_load(text)
 
 
-def test_an_experiment_changes_its_own_lines_alone(tmp_path: Path) -> None:
+def test_an_experiment_changes_only_its_own_lines(tmp_path: Path) -> None:
     """DVC rewrites the whole file, so the file must have the form that DVC writes."""
     text = SHIPPED.read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     apply_overrides(str(path), ["model=another", "train.lr=0.123", f"++models.a_model_of_a_test={VARIANT}"])
-    lines = difflib.ndiff(text.splitlines(), path.read_text(encoding="utf-8").splitlines())
+    before, after = (
+        [re.sub("['\"]", "", line) for line in content.splitlines()]  # DVC may quote a string in another way
+        for content in (text, path.read_text(encoding="utf-8"))
+    )
+    lines = difflib.ndiff(before, after)
     added = [line[2:].partition("#")[0].rstrip() for line in lines if line.startswith("+ ")]
     variant = [f"    {argument}" for argument in VARIANT.strip("{}").split(", ")]
     assert added == ["model: another", "  a_model_of_a_test:", *variant, "  lr: 0.123"]
@@ -124,3 +136,40 @@ def test_the_counts_of_the_fma_are_the_published_ones(name: str) -> None:
     expect = data_sets[name].expect
     assert None not in (expect.training, expect.validation, expect.test)
     assert (sum(map(int, (expect.training, expect.validation, expect.test))), expect.genres) == PUBLISHED[name]  # type: ignore[arg-type]
+
+
+def test_the_accuracies_of_the_fma_paper_belong_to_medium() -> None:
+    data_sets = params.load(SHIPPED).datasets
+    if "medium" not in data_sets:
+        pytest.skip("params.yaml has no data set medium")
+    assert is_published(data_sets["medium"])
+
+
+def has_counts(tracks: Splits, left_out: Splits, entry: DataSet) -> bool:
+    """Return whether used tracks and those that are left out are all tracks of the data set.
+
+    Tracks without a genre, which only large contains, are neither.
+    """
+    counted = {split: getattr(tracks, split) + getattr(left_out, split) for split in vars(tracks)}
+    expected = {split: getattr(entry.expect, split) for split in vars(tracks)}
+    if entry.subset == "large":
+        return all(counted[split] <= expected[split] for split in expected)
+    return counted == expected
+
+
+def test_recorded_results_have_the_counts_of_the_fma() -> None:
+    data_sets = params.load(SHIPPED).datasets
+    for found in record.read_all(ROOT / "docs/results"):
+        if found.dataset in data_sets:
+            assert has_counts(found.tracks, found.left_out, data_sets[found.dataset]), found.name
+            assert found.genres <= (data_sets[found.dataset].expect.genres or 0), found.name
+
+
+@pytest.mark.parametrize(
+    ("subset", "left_out", "valid"),
+    [("medium", 5, True), ("medium", 4, False), ("large", 5, True), ("large", 4, True), ("large", 6, False)],
+)
+def test_counts_of_a_record_are_checked(subset: Literal["medium", "large"], left_out: int, valid: bool) -> None:
+    source = Source("https://example.org/a.zip", "0" * 40)
+    entry = DataSet(source, source, subset, Expect(100, 50, 60, 16))
+    assert has_counts(Splits(100, 50, 55), Splits(0, 0, left_out), entry) == valid

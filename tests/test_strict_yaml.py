@@ -215,7 +215,7 @@ def test_a_directive_is_refused(directive: str) -> None:
     assert refusal(f"{directive}\n---\na: y\n") == expected
 
 
-def test_a_secret_beside_an_error_is_not_shown() -> None:
+def test_a_secret_near_an_error_is_not_shown() -> None:
     for text in (
         "a: {url: https://user:secret@host/x.zip: 1}",
         "a: [https://user:secret@host/x.zip, 1",

@@ -185,6 +185,14 @@ def test_a_model_folder_says_what_was_trained_on_what(inside: Project) -> None:
     assert settings.store == open_store("mel").description
 
 
+def test_the_number_of_updates_is_printed_once(inside: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two runs of two epochs, with two segments of each of twelve training tracks in an epoch."""
+    inside.edit_params(lambda values: values["models"]["birnn"].update(batch_size=5))
+    train_here(inside, "birnn")
+    (line,) = (line for line in capfd.readouterr().out.splitlines() if "updates" in line)
+    assert line == "birnn: 2 epochs × 4 batches of 5 segments = 8 updates per run"
+
+
 def test_files_shared_by_runs_are_written_once(inside: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs may end at the same time and must not write the same file."""
     saved: list[Path] = []
@@ -204,13 +212,14 @@ def test_svm_heads_are_fitted_on_the_features_of_their_networks(inside: Project)
     train_here(inside, "cnn")
     settings, front_end = checkpoint.load(Path("models/cnn"))
     make_deterministic(0)
-    clips = Clips.load(open_store("mel"), settings.train.segment_frames, devices()[0])
+    device = devices()[0]
+    front_end = build.move(front_end, device)
+    clips = Clips.load(open_store("mel"), settings.train.segment_frames, device)
     for seed in (0, 1):
         network, head = checkpoint.load_run(Path("models/cnn"), settings, seed)
-        samples = [
-            (predict(network, clips[split], front_end).track_features().numpy(), clips[split].labels.numpy())
-            for split in ("training", "validation")
-        ]
+        predicted = [predict(network.to(device), clips[split], front_end) for split in ("training", "validation")]
+        labels = [clips[split].labels.cpu().numpy() for split in ("training", "validation")]
+        samples = [(part.track_features().numpy(), actual) for part, actual in zip(predicted, labels, strict=True)]
         expected = svm_head.fit(samples[0], samples[1], [0.01, 0.1])
         assert head is not None
         np.testing.assert_array_equal(head.weights, expected.weights)
@@ -221,7 +230,7 @@ def test_the_front_end_is_fitted_on_training_tracks_alone(inside: Project) -> No
     train_here(inside, "birnn")
     settings, front_end = checkpoint.load(Path("models/birnn"))
     clips = Clips.load(open_store("stft"), settings.train.segment_frames, torch.device("cpu"))
-    expected = build.fit_front_end("cepstral", {"cepstral_coefficients": 20}, clips["training"])
+    expected = build.fit_front_end("standardised", {}, clips["training"])
     for name, tensor in build.tensors_of(expected).items():
         assert torch.equal(tensor, getattr(front_end, name))
 
@@ -270,10 +279,16 @@ WRONG_ARGUMENTS = [
         r"models\.cnn\.cepstral_coefficients: expected a whole number from 1 to 65536, found 0",
     ),
     (
-        "birnn",
+        "cnn",
         "cepstral_coefficients",
         None,
-        r"models\.birnn\.cepstral_coefficients: expected a whole number from 1 .*, found none",
+        r"models\.cnn\.cepstral_coefficients: expected a whole number from 1 .*, found none",
+    ),
+    (
+        "birnn",
+        "cepstral_coefficients",
+        20,
+        r"models\.birnn: expected the keys pool, .*, found 'cepstral_coefficients'",
     ),
     ("birnn", "embeding", 8, r"models\.birnn: expected the keys .*, found 'embeding'; did you mean embedding\?"),
     ("birnn", "pool", True, r"models\.birnn\.pool: expected a whole number from 1 to 65536, found True"),
@@ -368,5 +383,5 @@ def test_a_gpu_with_too_little_memory_is_one_line(inside: Project, monkeypatch: 
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(training, "train_epoch", train_epoch)
-    expected = "seed 0: out of memory on cpu: lower train.batch_size, or raise train.max_batches"
+    expected = f"seed 0: out of memory on {devices()[0]}: lower train.batch_size"
     assert refusal(inside, "train", "birnn", train.main) == expected

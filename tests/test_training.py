@@ -34,7 +34,6 @@ SETTINGS = replace(
     segment_frames=SEGMENT,
     crops_per_track=2,
     batch_size=8,
-    max_batches=400,
     lr=0.001,
     weight_decay=0.01,
     gradient_norm=1.0,
@@ -155,17 +154,39 @@ def test_the_learning_rate_rises_for_a_tenth_of_all_batches_and_falls_to_0(monke
     assert rates[2:] == pytest.approx([0.005 * (1 + np.cos(np.pi * (step / 25 - 0.1) / 0.9)) for step in range(3, 26)])
 
 
-def test_batches_of_large_data_sets_are_larger(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    augment = training.augment
+@pytest.mark.parametrize(
+    ("tracks", "crops_per_track", "sizes"), [(8, 1, [8]), (13, 3, [8] * 4), (40, 2, [8] * 10), (3, 2, [6])]
+)
+def test_all_batches_have_the_same_size(tracks: int, crops_per_track: int, sizes: list[int]) -> None:
+    """Segments that do not fill a batch are left out, unless there is no other batch."""
+    data = synthetic([0] * tracks, 32)
+    settings = replace(SETTINGS, crops_per_track=crops_per_track, batch_size=8)
+    assert [len(targets) for _, targets in training.prepare(data, fit(data), settings)] == sizes
+    assert training.batches_per_epoch(settings, tracks) == (len(sizes), sizes[0])
 
-    def note(clips: Clips, group: list[Tensor], *arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        sizes.extend(map(len, group))
-        return augment(clips, group, *arguments, **options)
 
-    monkeypatch.setattr(training, "augment", note)
-    run("linear", synthetic([0, 1] * 10, 32), epochs=1, crops_per_track=4, batch_size=8, max_batches=3)
-    assert sizes == [27, 27, 26]
+def test_an_epoch_leaves_out_other_tracks_each_time() -> None:
+    """Each clip has a class of its own, so that the targets say which clips were used."""
+    data = make_clips(torch.zeros(11, SEGMENT, 4, dtype=torch.uint8), SEGMENT)
+    settings = replace(SETTINGS, crops_per_track=1, batch_size=4)
+    used = [torch.cat([targets for _, targets in training.prepare(data, fit(data), settings)]) for _ in range(20)]
+    assert all(targets.shape == (8, 11) for targets in used)
+    assert all((targets.sum(dim=0) <= 1).all() for targets in used), "no track twice"
+    assert sum(used).sum(dim=0).min() > 0, "no track is always left out"
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_only_matrices_and_kernels_decay(name: str) -> None:
+    """After a step without gradients, weights are smaller by the factor 1 − lr · weight_decay; all others are equal."""
+    model = build.build_network(name, TINY[name], "models.x", bins=32, frames=SEGMENT, classes=3)
+    for weights in model.parameters():
+        weights.data.fill_(1)
+        weights.grad = torch.zeros_like(weights)
+    training.make_optimiser(model, replace(SETTINGS, lr=0.1, weight_decay=0.2)).step()
+    for key, weights in model.named_parameters():
+        layer = model.get_submodule(key.rpartition(".")[0])
+        spared = isinstance(layer, nn.BatchNorm1d) or "bias" in key
+        np.testing.assert_allclose(weights.detach(), 1 if spared else 0.98, rtol=1e-6, err_msg=key)
 
 
 def test_learning_curve_is_what_the_network_scores_on_validation() -> None:
@@ -180,7 +201,7 @@ def test_learning_curve_is_what_the_network_scores_on_validation() -> None:
 
 def test_training_loss_is_the_mean_of_all_segments(tmp_path: Path) -> None:
     """With a tiny learning rate, the loss is that of the untrained network, which has a closed form."""
-    data = synthetic([0, 1, 1, 0, 1], 32, frames=SEGMENT)
+    data = synthetic([0, 1, 1, 0, 1, 0], 32, frames=SEGMENT)
     model = Linear(32, 2)
     probabilities = predict(model, data, fit(data)).probabilities
     for smoothing in (0.0, 0.2):

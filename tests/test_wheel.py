@@ -164,7 +164,7 @@ def test_type_checkers_know_the_types(python: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stages_run_the_code_of_the_checkout_beside_an_installed_package(
+def test_stages_run_the_code_of_the_checkout_although_the_package_is_installed(
     wheel: Path, finished: Project, tmp_path: Path
 ) -> None:
     """The installed package is of another version, in which nothing works. Worker processes must not import it."""

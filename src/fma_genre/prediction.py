@@ -73,7 +73,7 @@ class FilePrediction:
 
     @property
     def silent(self) -> bool:
-        """Whether every window is silent."""
+        """Return whether every window is silent."""
         return not self.probabilities.any()
 
     @property
@@ -192,7 +192,7 @@ class Ensemble:
         return self._predict_clip(clip), times, levels
 
     def _is_long_enough(self, samples: np.ndarray, has_votes: bool) -> bool:
-        """Whether a window is long enough to predict: one segment, or one sample while no window has a vote yet."""
+        """Return whether a window has at least one segment, or any sample if no window has a vote yet."""
         segment = self.settings.train.segment_frames * self.settings.store.hop
         return len(samples) >= (segment if has_votes else 1)
 
@@ -235,7 +235,7 @@ def _check_exists(folder: Path) -> None:
         folder.stat()
     except OSError as error:
         found = f"{_reason(error)}; `make repro` in a checkout of fma-genre trains models"
-        raise InputError(f"{folder}: cannot load the model: {found}") from error
+        raise InputError(f"{folder}: cannot load the model: {found}") from None
 
 
 def _check_file(path: Path) -> None:

@@ -71,7 +71,7 @@ class Description:
 
     @property
     def has_frequencies(self) -> bool:
-        """Whether the bins are frequencies."""
+        """Return whether the bins are frequencies."""
         return any(self.frequencies)
 
     def as_json(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def open_store(representation: str, data: Path = DATA) -> Store:
 
 
 def _check_levels(store: Store) -> None:
-    """Raise InputError unless the levels have a row for each track of the index and the bins of the description."""
+    """Raise InputError unless the levels have the description's bins, and a row for each track of the index."""
     path = store.folder / LEVELS
     tracks, frames, bins = len(store.index), store.index["frames"].max(), len(store.description.frequencies)
     expected = f"8-bit levels of {tracks} tracks, at least {frames} frames and {bins} bins"

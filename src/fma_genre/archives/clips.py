@@ -68,7 +68,7 @@ def same_bytes(clips: Mapping[int, zipfile.ZipInfo]) -> dict[int, int]:
 
 
 def _is_file(member: zipfile.ZipInfo) -> bool:
-    """Whether the member is a regular file, or has no type (0), as in archives not made on Unix."""
+    """Return whether the member is a regular file, or has no type (0), as in archives not made on Unix."""
     return stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
 
 

@@ -95,7 +95,7 @@ def home() -> Path:
 
 
 def verify(path: Path, sha1: str) -> bool:
-    """Whether the file has this sha1. If its stamp is missing or outdated, hash the file and renew the stamp."""
+    """Return whether the file has this sha1. If its stamp is missing or outdated, hash the file and renew the stamp."""
     if is_stamped(path, sha1):
         return True
     if not path.is_file():
@@ -109,7 +109,7 @@ def verify(path: Path, sha1: str) -> bool:
 
 
 def is_stamped(path: Path, sha1: str) -> bool:
-    """Whether the file has a stamp for this sha1, and has not changed since it was stamped."""
+    """Return whether the file has a stamp for this sha1, and has not changed since it was stamped."""
     return path.is_file() and read_json(sibling(path, ".json")) == make_stamp(path, sha1)
 
 
@@ -144,7 +144,7 @@ def sibling(path: Path, suffix: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; return an empty dict if the file is missing or damaged, since the caller writes a new one."""
+    """Read a JSON object; return an empty dict if the file is missing or damaged, so that the caller replaces it."""
     try:
         return dict(documents.read_json(path))
     except (InputError, OSError, ValueError, TypeError):

@@ -137,7 +137,7 @@ def _check_values(table: pd.DataFrame, name: str) -> None:
 
 
 def _are_ids(column: "pd.Series[Any]") -> "pd.Series[bool]":
-    """Whether each value is a whole number of at most 15 digits, which a float represents exactly.
+    """Return whether each value is a whole number of at most 15 digits, which a float represents exactly.
 
     The number 5 may be written as 5.0, since pandas writes integers as floats if their column has missing values.
     """

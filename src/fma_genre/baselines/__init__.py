@@ -8,5 +8,7 @@ Each file has a dataclass `Arguments`, read from such a section. A features file
 
 A classifier file also has
 
-    fit(arguments, training, validation)   returns a fitted scikit-learn classifier, and facts for the report
+    fit(arguments, training, validation)   returns a fitted classifier, and facts for the report
+
+The classifier has scikit-learn's method `predict`. `classes_` and `predict_proba` are optional.
 """

@@ -31,7 +31,7 @@ def provide() -> None:
 
 
 def _is_writable(folder: str) -> bool:
-    """Whether the folder is writable or, if it does not exist, can be created."""
+    """Return whether the folder is writable or, if it does not exist, can be created."""
     try:
         path = Path(folder).expanduser().absolute()
     except RuntimeError:  # the user has no home

@@ -134,7 +134,7 @@ def _check_value(value: Any) -> Any:
     for _ in range(MAX_DEPTH):
         for item in level:
             if isinstance(item, int | float) and not FINITE.admits(item):
-                raise ValueError(f"the number {abbreviated(item)}")
+                raise ValueError(f"the number {abbreviated(item)}, which is not finite")
         level = [item for container in level for item in _items(container)]
         if not level:
             return value

@@ -5,7 +5,7 @@ declares its own arguments; the stages that use the module check them.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,12 +19,12 @@ from fma_genre.common.urls import secret_in
 PACKAGE = Path(__file__).resolve().parents[1]
 REPRESENTATION_FOLDER = "features/representations"  # relative to PACKAGE
 DEMO = "demo"  # the `url` of the built-in data set's archives
-# Names that a system must not have, because files in metrics/, keys in metrics/comparison.json or columns in
-# plots/predictions.csv already have them.
+# Names that no system may have. They are used for files in metrics/, for systems in metrics/comparison.json or for
+# columns in plots/predictions.csv.
 RESERVED_NAMES = (
-    "comparison", "promoted", "majority", "dataset", "n_test", "n_artists", "track_id", "artist_id", "actual"
+    "comparison", "promoted", "majority", "fusion", "track_id", "artist_id", "actual"
 )  # fmt: skip
-DERIVED_NAME = re.compile(".*_seed[0-9]+|.*_minus_.*")  # keys and columns for one run, or for a difference
+DERIVED_NAME = re.compile(".*_seed[0-9]+|.*_svm_head|.*_ensemble")  # names of single runs, SVM heads and ensembles
 
 SHA1 = Pattern("[0-9a-fA-F]{40}", "40 hexadecimal digits in quotes")
 Seed = Annotated[int, Range(0, 2**31)]
@@ -76,7 +76,7 @@ class DataSet:
 
     @property
     def synthetic(self) -> bool:
-        """Whether this is the built-in demo, whose results say nothing about music."""
+        """Return whether this is the built-in demo, whose results say nothing about music."""
         return self.audio.url == DEMO
 
 
@@ -97,7 +97,6 @@ class Train:
     segment_frames: Annotated[int, Range(2, 2**16)]
     crops_per_track: Annotated[int, Range(1, 1000)]
     batch_size: Annotated[int, Range(2, 2**16)]
-    max_batches: Annotated[int, Range(1, 10**6)]
     lr: Annotated[float, Range(1e-9, 10)]
     weight_decay: Annotated[float, Range(0, 10)]
     gradient_norm: Annotated[float, Range(1e-9, 1e9)]
@@ -108,6 +107,8 @@ class Train:
 
 @dataclass(frozen=True)
 class Compare:
+    reference: schema.Name
+    fusion: Annotated[tuple[schema.Name, ...], schema.Length(0, 100)]
     resamples: Annotated[int, Range(1, 20_000)]
     confidence: Annotated[float, Range(0.5, 0.999)]
     seed: Seed
@@ -196,6 +197,9 @@ def check(values: object) -> Params:
     check_choice(params.model, params.models, "model")
     _check_representations(params)
     _check_system_names(params)
+    systems = [*params.models, *params.baselines]
+    check_choice(params.compare.reference, systems, "compare.reference")
+    _check_fusion(params.compare.fusion, systems)
     return params
 
 
@@ -219,12 +223,20 @@ def _check_representations(params: Params) -> None:
         check_choice(model.representation, representations, f"models.{key}.representation")
 
 
+def _check_fusion(fusion: Sequence[str], systems: Sequence[str]) -> None:
+    """Raise InputError unless `compare.fusion` is empty or names several systems, each once."""
+    for member in fusion:
+        check_choice(member, systems, "compare.fusion")
+    if len(fusion) == 1 or len(set(fusion)) < len(fusion):
+        raise schema.mismatch("compare.fusion", "no system or at least 2 different ones", list(fusion))
+
+
 def _check_system_names(params: Params) -> None:
     """Raise InputError if a system has the name of another system, or a name that is reserved."""
     for section, systems in (("models", params.models), ("baselines", params.baselines)):
         for key in systems:
             if key in RESERVED_NAMES or DERIVED_NAME.fullmatch(key):
-                expected = f"a name other than {', '.join(RESERVED_NAMES)}, *_seed<number> and *_minus_*"
+                expected = f"a name other than {', '.join(RESERVED_NAMES)}, *_seed<number>, *_svm_head and *_ensemble"
                 raise schema.mismatch(f"{section}.{key}", expected, key)
     for key in params.baselines:
         if key in params.models:

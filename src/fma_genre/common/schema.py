@@ -136,7 +136,7 @@ def read_arguments(
     for name in declared:
         if known.count(name) > 1:
             owners = " or ".join([*schemas, "the section"])
-            raise InputError(f"{join(where, name)}: expected one declaration, by {owners}, found several")
+            raise InputError(f"{join(where, name)}: expected one declaration in {owners}, found several")
     for key in arguments:
         if key not in declared:
             raise unknown_key(key, known, where)

@@ -111,11 +111,11 @@ def _discard_recorded_work() -> None:
 
 
 def _is_recorded(complete: Path) -> bool:
-    """Whether DVC has recorded the stage in dvc.lock since the stage wrote the file `complete`.
+    """Return whether DVC has recorded the stage in dvc.lock since the stage wrote the file `complete`.
 
     A newer dvc.lock is not enough, since DVC may have rewritten it for another stage. If the stage's own entry has
-    changed, DVC has recorded the stage. If dvc.lock is newer and no entry has changed, DVC has recorded results that
-    are the same as before.
+    changed, DVC has recorded the stage. If dvc.lock is newer and no entry has changed, DVC has recorded the stage with
+    the same results as before.
     """
     if not DVC_LOCK.exists() or DVC_LOCK.stat().st_mtime_ns <= complete.stat().st_mtime_ns:
         return False

@@ -118,7 +118,7 @@ def _in_one_line(error: object) -> str:
 
 
 def _is_ambiguous(scalar: str, tag: str) -> bool:
-    """Whether an unquoted scalar of type `tag` in YAML 1.1 has another type or value in YAML 1.2 or in DVC."""
+    """Return whether an unquoted scalar of type `tag` in YAML 1.1 has another type or value in YAML 1.2 or in DVC."""
     core_tag = next((core_tag for core_tag, pattern in CORE_SCHEMA.items() if pattern.fullmatch(scalar)), TEXT)
     if core_tag == INTEGER and OCTAL.fullmatch(scalar):
         return True

@@ -44,7 +44,7 @@ def masked(text: str) -> str:
 
 
 def _is_local(url: str) -> bool:
-    """Whether the url is a local path or file:///path, where an @ belongs to the name of a file or folder."""
+    """Return whether the url is a local path or file:///path, where an @ belongs to the name of a file or folder."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -26,7 +26,7 @@ def worker_count() -> int:
 def run_in_workers(parallel: Parallel, tasks: Iterable[Any], hint: Callable[[], str]) -> Iterator[Any]:
     """Yield the results of `parallel(tasks)`; `parallel` must return a generator.
 
-    A terminal sends Ctrl-C to the workers, too. They start while this process ignores the signal, so they ignore it.
+    A terminal sends Ctrl-C to the workers, too. To make them ignore it, this process ignores it while they start.
 
     Raises:
         InputError: a worker was killed, e.g. by the kernel when memory ran out. The message ends with `hint()`.

@@ -19,7 +19,7 @@ from fma_genre.features.stretches import Stretch, UnreadableClipError
 
 LOUDEST = 1e9  # full scale is 1; the power of louder samples would overflow
 MOMENT = 0.001  # s to read after a clip, to see whether the file goes on
-# An MP3 without a tag gets an empty tag. Otherwise, libsndfile looks for a resource fork in the working folder.
+# An MP3 without a tag gets an empty one, or libsndfile would look for a resource fork in the working folder.
 MP3_SYNC, EMPTY_TAG = b"\xff", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
 
 
@@ -33,7 +33,7 @@ class Clip:
 @dataclass(frozen=True)
 class Window:
     samples: np.ndarray  # (samples,) float32, mono
-    length: float  # s of the file; longer than the samples if a part could not be decoded
+    length: float  # s of the file that it covers, including parts that were not decoded
 
 
 def load(data: bytes, rate: int, seconds: float) -> Clip:
@@ -115,7 +115,7 @@ def mix(channels: np.ndarray) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, original_rate: int, rate: int) -> np.ndarray:
-    """Resample (samples,) from `original_rate` to `rate` Hz, to ceil(samples · rate / original_rate) samples."""
+    """Resample mono samples from `original_rate` to `rate` Hz, and round the new length up."""
     if original_rate == rate:
         return samples
     length = math.ceil(len(samples) * rate / original_rate)

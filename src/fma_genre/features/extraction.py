@@ -149,7 +149,7 @@ def _write_rows(job: Job, row: int, samples: np.ndarray) -> tuple[int, int]:
 
 
 def _is_done(job: Job, row: int) -> bool:
-    """Whether an earlier run has extracted the clip. The CRC-32 tells whether all rows reached the disk."""
+    """Return whether an earlier run has extracted the clip. The CRC-32 tells whether all rows reached the disk."""
     outcome = store.read_row(job.folder / OUTCOMES, row)
     if not outcome["done"]:
         return False
@@ -169,4 +169,4 @@ def _hint(folder: Path, clips: Sequence[zipfile.ZipInfo]) -> str:
     """Advice after a worker was killed: the first clips that are not done, since workers take clips in order."""
     first = np.flatnonzero(~store.map_array(folder / OUTCOMES)["done"])[:4]
     names = ", ".join(clips[row].filename for row in first)
-    return f"the next clips were {names} (FMA_WORKERS sets the number of processes; the next run resumes)"
+    return f"the first unfinished clips are {names} (FMA_WORKERS limits the processes; a rerun resumes)"

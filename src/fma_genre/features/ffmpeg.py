@@ -1,4 +1,4 @@
-"""Decoding with FFmpeg's libraries. They continue after damage, joins and changes of format."""
+"""Decoding with FFmpeg's libraries. They decode past damage, joined files and new formats."""
 
 import io
 import mmap
@@ -38,7 +38,7 @@ class FFmpeg:
             link.close()
 
     def read(self, seconds: float) -> list[Stretch]:
-        """Read the next `seconds`: less at the end of the file, an empty list after it.
+        """Read up to `seconds` more; return an empty list at the end of the file.
 
         Raises:
             UnreadableClipError: the audio has an impossible format.
@@ -56,7 +56,7 @@ class FFmpeg:
         return _joined(blocks)
 
     def put_back(self, stretches: list[Stretch]) -> None:
-        """Return stretches, so that the next `read` begins with them."""
+        """Put stretches back in front of the unread audio, so that the next `read` begins with them."""
         self._put_back = stretches + self._put_back
 
     def length(self) -> float:
@@ -97,7 +97,7 @@ class Part:
         return os.pread(self._descriptor, max(0, min(size, self.size - position)), self._start + position)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position and return it. For a position before the beginning, as damaged files have, return -1."""
+        """Move to a position and return it. Return -1 if a damaged file leads to a position before the beginning."""
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if position < 0:
             return -1

@@ -17,7 +17,10 @@ def frame_count(seconds: float, rate: int, hop: int) -> int:
 
 
 def overlapping(samples: np.ndarray, n_fft: int, hop: int, precision: type[np.floating]) -> np.ndarray:
-    """Cut (samples,) into frames (frames, n_fft), a view of the padded samples in `precision`."""
+    """Pad samples (samples,) with zeros, and cut them into overlapping frames (frames, n_fft).
+
+    The frames are a view of an array whose dtype is `precision`.
+    """
     padded = np.zeros(len(samples) + 2 * (n_fft // 2), precision)
     padded[n_fft // 2 : n_fft // 2 + len(samples)] = samples
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]

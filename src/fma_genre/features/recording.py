@@ -16,7 +16,7 @@ class Piece:
 
     stretches: list[Stretch]
     decoder: str  # libsndfile or ffmpeg
-    length: float  # s of the file; the last piece also counts the rest of the file that could not be decoded
+    length: float  # s of the file that it covers; the last piece also covers a rest that was not decoded
     is_last: bool
 
     @property
@@ -54,7 +54,7 @@ class Recording:
             self._decoder.close()
 
     def read(self, seconds: float) -> Piece:
-        """Read the next `seconds`: less at the end of the file, nothing after it.
+        """Read up to `seconds` more; the piece is empty at the end of the file.
 
         Raises:
             UnreadableClipError: the file has no audio at all.
@@ -109,7 +109,7 @@ class Recording:
         return Piece(stretches, ffmpeg.name, self._length(ffmpeg, stretches), is_last=ffmpeg.has_ended)
 
     def _length(self, ffmpeg: FFmpeg, stretches: list[Stretch]) -> float:
-        """Seconds of a piece with these stretches. The file's last piece includes audio that could not be decoded."""
+        """Length in s of a piece with these stretches. The last piece's also counts audio that was not decoded."""
         left = ffmpeg.length() - sum(self._requested) if ffmpeg.has_ended else 0
         return max(left, duration(stretches))
 

@@ -45,7 +45,7 @@ class Sndfile:
         self._file.close()
 
     def read(self, seconds: float) -> list[Stretch]:
-        """Read the next `seconds`: less at the end of the file, an empty list after it.
+        """Read up to `seconds` more; return an empty list at the end of the file.
 
         Raises:
             UnreadableClipError: the file cannot be decoded.
@@ -58,7 +58,7 @@ class Sndfile:
         return [Stretch(samples, self._file.samplerate)] if len(samples) else []
 
     def has_read_all(self) -> bool:
-        """Whether all bytes have been read, and all samples that libsndfile announced have been decoded.
+        """Return whether all bytes have been read, and all samples that libsndfile announced have been decoded.
 
         libsndfile stops early at a join and at a change of format. In an MP3 without a frame count, it estimates the
         length and stops there.

@@ -198,8 +198,8 @@ def write_archive(path: Path, readme: str, members: Iterable[tuple[str, bytes]])
     Args:
         path: path of the archive. All members are in a folder with the archive's name, without .zip.
         readme: content of README.txt.
-        members: name and content of each member. As in the FMA archives, a member `checksums` with their sha1s is
-            added.
+        members: name and content of each member. A member `checksums` with their sha1s is added, as in the
+            FMA archives.
     """
     checksums = []
     with zipfile.ZipFile(path, "w") as archive:

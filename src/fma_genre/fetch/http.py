@@ -40,7 +40,7 @@ HINTS = {
 RETRY_STATUSES = (408, 429, 500, 502, 503, 504)
 # TLS errors of a broken connection. Other TLS errors, such as a bad certificate, would occur again on a retry.
 TLS_CONNECTION_ERRORS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-# Errors that requests raises for a proxy whose address is not a url.
+# Errors of `requests` for a proxy whose address is not a url.
 PROXY_URL_ERRORS = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, TypeError)
 CONNECTION_ERRORS = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -126,7 +126,7 @@ class _Download:
             raise InputError(f"{self.label}: {failure}") from error
 
     def _is_proxy_url_error(self, error: Exception) -> bool:
-        """Whether `error` is about the address of a proxy; the download's own url was checked earlier."""
+        """Return whether `error` is about the address of a proxy; the download's own url was checked earlier."""
         proxy = requests.utils.select_proxy(self.url, requests.utils.get_environ_proxies(self.url))
         return bool(proxy) and isinstance(error, PROXY_URL_ERRORS)
 
@@ -195,7 +195,7 @@ class _Download:
                 self.size += len(chunk)
                 bar.update(len(chunk))
             file.flush()
-            os.fsync(file.fileno())  # the stamp may survive a power failure, so the bytes must, too
+            os.fsync(file.fileno())  # else a power failure could keep the stamp, but lose the bytes
 
         whole = response.headers.get("Content-Range", "").rpartition("/")[2]
         if whole.isdecimal() and self.size < float(whole):  # some servers send less than the requested range
@@ -217,7 +217,7 @@ class _Download:
             self._start_over()
             raise InputError(
                 f"{self.label}: expected enough free space in {self.path.parent} for a download of unknown length,"
-                f" found {have} after {so_far}"
+                f" found {have} of free space after {so_far} of the download"
             )
 
     def _free(self) -> int:

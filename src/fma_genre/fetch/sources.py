@@ -146,8 +146,8 @@ def _link(source: Path, path: Path, where: str, sha1: str) -> None:
 def fetch_demo(settings: Synthesis) -> tuple[Archive, Archive]:
     """Return the demo's metadata and audio archives; build them unless FMA_HOME has them already.
 
-    Like all archives, they are stored under their sha1. After an edit of the generator, they are built again. If their
-    bytes have not changed, the receipt stays the same, too.
+    Like all archives, they are stored under their sha1. After an edit of the generator, they are built again. If the
+    new archives have the same bytes, their sha1s and the receipt data/archives.json stay the same.
 
     Raises:
         InputError: the archives cannot be built or stored.

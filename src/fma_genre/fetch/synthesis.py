@@ -44,7 +44,7 @@ class Kit:
     """Sounds of the drum kit."""
 
     kick_hz: float  # frequency that the kick falls to
-    kick: float  # time constant of the decay in s, as for the snare and the hat
+    kick: float  # time constants of the decays in s: kick, snare and hat
     snare: float
     hat: float
     level: float  # amplitude of a hit
@@ -331,8 +331,8 @@ def clip(track: Track, seed: int, seconds: float) -> bytes:
     """Render a track as an MP3 file of `seconds`.
 
     The loop is encoded once, and its frames are repeated. This is possible because the first frames of a new encoder do
-    not refer to earlier frames. The sound is quiet for about 10 ms at each joint. The FMA's clips consist of frames
-    that were copied from longer files, too.
+    not refer to earlier frames. The sound is quiet for about 10 ms at each joint. The FMA's clips also
+    consist of copied frames, taken from longer files.
     """
     if track.defect == "unreadable":  # an ID3 tag of 1.7 kB, without any MP3 frame
         return b"ID3\x04\x00\x00\x00\x00" + bytes([1700 // 128, 1700 % 128]) + bytes(1700)

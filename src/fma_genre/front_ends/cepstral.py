@@ -1,5 +1,8 @@
 """Cepstral envelope: each frame is reduced to the smooth spectrum that its lowest cepstral coefficients describe.
 
+A network still reads one level per bin, but these levels have only as many degrees of freedom as there are
+coefficients. With 20 coefficients, the input is in effect 20 whitened MFCCs, whatever the representation.
+
 1. Standardise the levels of each bin.
 2. Project each frame onto cosines over the mel scale, as for MFCCs. The bins need not be mel bands.
 3. Standardise the coefficients. The results are the codes.
@@ -93,9 +96,9 @@ def _cosines(mels: np.ndarray, coefficients: int) -> tuple[Tensor, Tensor]:
         mels: centres of the bins (bins,) in mel, ascending.
 
     Returns:
-        cosines (coefficients, bins), and the share of this range that each bin covers (bins,); both float64
+        cosines (coefficients, bins), and the share of the mel range that each bin covers (bins,); both float64
     """
     width = np.gradient(mels)
-    position = torch.from_numpy((np.cumsum(width) - width / 2) / width.sum())  # in this range, from 0 to 1
+    position = torch.from_numpy((np.cumsum(width) - width / 2) / width.sum())  # in the mel range, from 0 to 1
     cosines = (torch.arange(coefficients)[:, None] * position * math.pi).cos()
     return cosines, torch.from_numpy(width / width.sum())

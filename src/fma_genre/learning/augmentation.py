@@ -46,7 +46,7 @@ def _random_shifts(frequencies: Tensor, max_pitch_shift: float, count: int) -> T
     """Draw `count` pitch shifts uniformly from ±`max_pitch_shift` semitones.
 
     Returns:
-        (count, bins): for each shift, the source of each bin, which is the bin nearest to its shifted frequency
+        (count, bins): for each shift, the source of each bin b: the bin nearest to the shifted frequency of b
     """
     semitones = (2 * torch.rand((count, 1), device=frequencies.device) - 1) * max_pitch_shift
     borders = (frequencies[1:] + frequencies[:-1]) / 2  # between neighbouring bins

@@ -13,7 +13,7 @@ def devices() -> list[torch.device]:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Whether `size` bytes of data fit on the device, in addition to the workspace."""
+    """Return whether `size` bytes of data fit on the device, in addition to the workspace."""
     if device.type == "cpu":
         return True
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free, but reserved by PyTorch

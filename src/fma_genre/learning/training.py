@@ -63,9 +63,9 @@ def train(
     Raises:
         InputError: a loss is not finite.
     """
-    optimiser = AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimiser = make_optimiser(network, settings)
     history = _resume(checkpoint, network, optimiser)
-    count = batches_per_epoch(settings, len(training.labels))
+    count, _ = batches_per_epoch(settings, len(training.labels))
     epochs = range(len(history) + 1, settings.epochs + 1)
     bar: dict[str, Any] = {"desc": checkpoint.stem, "position": bar_position, "unit": "epoch", "leave": False}
 
@@ -80,29 +80,39 @@ def train(
     return history
 
 
-def batches_per_epoch(settings: Train, tracks: int) -> int:
-    """Return the number of batches per epoch, at most `max_batches`.
+def make_optimiser(network: nn.Module, settings: Train) -> Optimizer:
+    """AdamW, whose weight decay spares biases and the parameters of norms, i.e. all tensors with one dimension."""
+    decaying = [weights for weights in network.parameters() if weights.dim() > 1]
+    spared = [weights for weights in network.parameters() if weights.dim() <= 1]
+    groups = [{"params": decaying, "weight_decay": settings.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return AdamW(groups, settings.lr, fused=True)
 
-    If that limit applies, all segments are still used, in batches that are larger than `batch_size`.
+
+def batches_per_epoch(settings: Train, tracks: int) -> tuple[int, int]:
+    """Return the number of batches per epoch, and the number of segments in every batch.
+
+    All batches have `batch_size` segments. Segments that do not fill a last batch are left out; each epoch leaves out
+    different segments. If all segments together do not fill one batch, there is a single, smaller batch.
     """
     segments = tracks * settings.crops_per_track
-    return max(1, min(settings.max_batches, segments // settings.batch_size))
+    size = min(settings.batch_size, segments)
+    return segments // size, size
 
 
 def prepare(training: Clips, front_end: FrontEnd, settings: Train) -> Iterator[Batch]:
     """Yield the batches of one epoch: `crops_per_track` augmented segments of every track, in random order."""
-    device, count = training.labels.device, batches_per_epoch(settings, len(training.labels))
+    device = training.labels.device
+    count, size = batches_per_epoch(settings, len(training.labels))
     tracks = torch.arange(len(training.labels), device=device).repeat(settings.crops_per_track)
-    batches = tracks[torch.randperm(len(tracks), device=device)].tensor_split(count)
-    batch_bytes = 4 * len(batches[0]) * training.segment_frames * training.levels.shape[2]
+    batches = tracks[torch.randperm(len(tracks), device=device)][: count * size].split(size)
+    batch_bytes = 4 * size * training.segment_frames * training.levels.shape[2]
     group_size = 1 if device.type == "cpu" else max(1, MAX_PREPARED // batch_bytes)
     for first in range(0, count, group_size):
         group = batches[first : first + group_size]
         segments, targets = augment(
             training, group, front_end, max_pitch_shift=settings.max_pitch_shift, mixup=settings.mixup
         )
-        sizes = [len(batch) for batch in group]
-        yield from zip(segments.split(sizes), targets.split(sizes), strict=True)
+        yield from zip(segments.split(size), targets.split(size), strict=True)
 
 
 def train_epoch(

@@ -11,6 +11,7 @@ from fma_genre.common.schema import MAX_TEXT_LENGTH
 from fma_genre.store import Description
 
 MAX_SETTINGS_BYTES = 1 << 22  # of settings.json
+POSITIVE = ("deviation",)  # endings of the names of tensors that a front end divides by
 NON_NEGATIVE = ("running_var", "num_batches_tracked")  # endings of the names of tensors in batch norm
 MAX_WEIGHT = 1e12  # larger weights overflow float32 within a few layers, or saturate all units
 MAX_ACTIVATIONS = 1 << 28  # in the largest layer, for one clip (1 GB as float32)
@@ -70,6 +71,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
             raise ValueError(f"{name} contains numbers beyond {MAX_WEIGHT:g}")
         if name.endswith(NON_NEGATIVE) and (found[name] < 0).any():
             raise ValueError(f"{name} contains negative numbers")
+        if name.endswith(POSITIVE) and (found[name] <= 0).any():
+            raise ValueError(f"{name} contains numbers that are not positive")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -1,123 +1,175 @@
 """Charts that compare systems. The title of a chart states its result."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fma_genre.results.comparison import Interval
-from fma_genre.results.style import DARK, GREY, LIGHT, colours, label, marks, shades, single_axes, styled, wrapped
+from fma_genre.results.bootstrap import Interval
+from fma_genre.results.style import (
+    DARK,
+    GREY,
+    LIGHT,
+    MEDIUM,
+    PALETTE,
+    TITLE_WIDTH,
+    colours,
+    ink,
+    label,
+    marks,
+    shades,
+    single_axes,
+    styled,
+    wrapped,
+)
 
-MAX_COLUMNS = 2  # of confusion matrices
-MIN_BAR_HEIGHT = 0.15  # inches
+TITLE_INCHES = 6  # figures that are narrower have shorter title lines
+MAX_NAMED = 2  # with more models, the chart of agreement only counts them
 
 
 @styled
-def accuracies(accuracy: Mapping[str, Interval], runs: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Draw the test accuracy of each system with its interval. Ticks show single runs.
+def accuracies(
+    accuracy: Mapping[str, Interval],
+    runs: Mapping[str, Sequence[float]],
+    models: Sequence[str],
+    title: str,
+    *,
+    confidence: float,
+) -> Figure:
+    """Draw the test accuracy of each system with its interval. Ticks show single runs if a system has several.
 
     Args:
-        accuracy: test accuracy by system, from top to bottom.
-        runs: accuracies of the single runs, by model.
-        title: title of the chart, which states the result in one sentence.
+        accuracy: mean test accuracy over the runs, by system, from top to bottom.
+        runs: accuracies of the single runs, by system.
+        models: all models in the order of params.yaml, which determines their colours.
+        title: title of the chart, which states the result in one line.
+        confidence: coverage of the intervals.
     """
-    figure, axes = single_axes(7, 1.2 + 0.55 * len(accuracy))
-    colour, mark = colours(runs), marks(runs)
-    for y, (name, (value, low, high)) in enumerate(accuracy.items()):
-        shade, single = colour.get(name, GREY), runs.get(name, [])
+    figure, axes = _interval_chart(accuracy, models, "{:.1f} %", title)
+    colour = colours(models)
+    for y, name in enumerate(accuracy):
+        if len(runs[name]) > 1:
+            axes.plot(runs[name], [y + 0.25] * len(runs[name]), "|", color=colour.get(name, GREY), markersize=7)
+    several = any(len(single) > 1 for single in runs.values())
+    line = f"line: {100 * confidence:g} % interval"
+    legend = f"marker: mean of the runs; ticks: single runs; {line}" if several else line
+    axes.set(xlim=(0, 1), xlabel=f"test accuracy in %\n({legend})")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    return figure
+
+
+@styled
+def differences(
+    difference: Mapping[str, Interval], models: Sequence[str], reference: str, *, confidence: float
+) -> Figure:
+    """Draw the difference in accuracy between each system and the reference, with its interval.
+
+    Args:
+        difference: difference of the mean test accuracies, by system, from top to bottom.
+        models: all models in the order of params.yaml, which determines their colours.
+        reference: key of the reference.
+        confidence: coverage of the intervals, which are not corrected for their number.
+    """
+    title = f"Differences in accuracy from {reference}"
+    figure, axes = _interval_chart(difference, models, "{:+.1f}", title)
+    axes.axvline(0, color=DARK, lw=1, zorder=0)
+    ends = [0, *(end for interval in difference.values() for end in interval)]
+    margin = 0.1 * (max(ends) - min(ends)) + 0.01
+    axes.set(
+        xlim=(min(ends) - margin, max(ends) + margin),
+        xlabel=f"points (line: {100 * confidence:g} % interval, not corrected)",
+    )
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    return figure
+
+
+def _interval_chart(
+    values: Mapping[str, Interval], models: Sequence[str], number: str, title: str
+) -> tuple[Figure, Axes]:
+    """Draw a row for each system: a line for its interval, and a marker at its value."""
+    margin = 0.08 * max(map(len, values))  # inches, for the longest name
+    figure, axes = single_axes(6.2 + margin, 1.3 + 0.55 * len(values))
+    colour, mark = colours(models), marks(models)
+    for y, (name, (value, low, high)) in enumerate(values.items()):
+        shade = colour.get(name, GREY)
         axes.plot([low, high], [y, y], color=shade, lw=2.5, solid_capstyle="butt")
         axes.plot(value, y, mark.get(name, "o"), color=shade, markersize=9)
-        axes.annotate(f"{100 * value:.1f} %", (value, y), (0, 9), textcoords="offset points", ha="center")
-        axes.plot(single, [y + 0.25] * len(single), "|", color=shade, markersize=7)
-    axes.set_yticks(range(len(accuracy)), list(accuracy))
-    axes.set_ylim(len(accuracy) - 0.4, -0.6)
-    axes.set(xlim=(0, 1), xlabel="test accuracy (ticks: single runs; marker: their ensemble; line: its interval)")
+        text = number.format(100 * value)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # hides the line at 0
+        axes.annotate(text, (value, y), (0, 9), textcoords="offset points", ha="center", bbox=box)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.set_ylim(len(values) - 0.4, -0.6)
     axes.set_title(wrapped(title))
-    return figure
+    return figure, axes
 
 
 @styled
 def genre_scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the F1 of each genre, with one bar per model.
+    """Draw a table of the F1 of each genre (rows) and system (columns); darker cells have a higher F1.
 
     Args:
-        tables: by model, a table with the columns genre, f1 and n_test. All tables have the same order of genres.
+        tables: by system, a table with the columns genre, f1 and n_test. All tables have the same order of genres. The
+            F1 of a genre without test tracks is NaN.
     """
-    first, colour = next(iter(tables.values())), colours(tables)
-    genre_height = max(0.42, MIN_BAR_HEIGHT * len(tables))
-    figure, axes = single_axes(7, 1.2 + genre_height * len(first))
-    height = 0.8 / len(tables)
-    for number, (model, table) in enumerate(tables.items()):
-        y = np.arange(len(table)) + (number - (len(tables) - 1) / 2) * height
-        axes.barh(y, table["f1"], height, color=colour[model], label=model)
+    first = next(iter(tables.values()))
+    scores = np.array([table["f1"].to_numpy() for table in tables.values()]).T  # (genres, systems)
+    figure, axes = single_axes(2.6 + 0.7 * len(tables), 1.6 + 0.3 * len(first))
+    shade = shades(PALETTE[0])
+    axes.imshow(scores, cmap=shade, vmin=0, vmax=1, aspect="auto")
+    best = np.nan_to_num(scores).max(axis=1, keepdims=True)
+    for (row, column), score in np.ndenumerate(scores):
+        weight = "bold" if score == best[row, 0] and len(tables) > 1 else "normal"
+        if not np.isnan(score):
+            text, colour = f"{100 * score:.0f}", ink(shade, score)
+            axes.text(column, row, text, ha="center", va="center", fontsize=9, fontweight=weight, color=colour)
     _genre_axis(axes, first["genre"], first["n_test"])
-    axes.set(xlim=(0, 1), xlabel="F1, mean over the runs")
-    axes.set_title(wrapped(_best_by_genre(tables)))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
-def _best_by_genre(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Write a title that counts the genres in which each model has the highest F1. Ties count for no model."""
-    scores = pd.DataFrame({model: table["f1"].to_numpy() for model, table in tables.items()})
-    if len(tables) == 1:
-        return f"F1 of {len(scores)} genres"
-    is_best = scores.eq(scores.max(axis=1), axis=0)
-    counts = is_best[is_best.sum(axis=1) == 1].sum()
-    best = ", ".join(f"{model} in {count}" for model, count in counts.items())
-    return f"Highest F1 by genre: {best} of {len(scores)} genres"
-
-
-@styled
-def confusions(matrices: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Draw the confusion matrix of each model, in percent of the tracks of each actual genre.
-
-    Args:
-        matrices: by model, (classes, classes) numbers of tracks with actual classes as rows.
-    """
-    names, colour = list(map(label, classes)), colours(matrices)
-    columns = min(len(matrices), MAX_COLUMNS)
-    rows = math.ceil(len(matrices) / columns)
-    side = 1 + 0.36 * len(classes)  # inches
-    margin = 0.08 * max(map(len, names))  # inches, for the longest name
-    figure = Figure(figsize=(0.8 + margin + side * columns, 1 + margin + side * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-
-    for axes, (model, matrix) in zip(panels.flat, matrices.items(), strict=False):
-        _confusion(axes, matrix, colour[model])
-        axes.set_xticks(range(len(classes)), names, rotation=90)
-        axes.set(xlabel="predicted genre", title=f"{model}: {np.trace(matrix)} of {matrix.sum()} tracks correct")
-    for axes in panels.flat[len(matrices) :]:
-        axes.set_axis_off()
-
-    tracks = next(iter(matrices.values())).sum(axis=1)
-    for axes in panels[:, 0]:
-        axes.set_yticks(range(len(classes)), [f"{name} ({n})" for name, n in zip(names, tracks, strict=True)])
-        axes.set_ylabel("actual genre (test tracks)")
-    figure.suptitle("Confusion matrices of the ensembles, % of the tracks of each actual genre")
-    return figure
-
-
-def _confusion(axes: Axes, matrix: np.ndarray, colour: str) -> None:
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap=shades(colour), vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            axes.text(column, row, f"{100 * share[row, column]:.0f}", ha="center", va="center", fontsize=9)
+    axes.set_ylim(len(first) - 0.5, -0.5)
+    axes.set_xticks(range(len(tables)), list(tables), rotation=90)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    axes.set_title(f"F1 of each genre in %{' (bold: highest)' if len(tables) > 1 else ''}")
+    return figure
 
 
 @styled
-def disagreements(correct: Mapping[str, np.ndarray], genres: pd.Series, order: Sequence[str]) -> Figure:
-    """Draw the agreement of the models: on which share of each genre's tracks all, several, one or none are correct.
+def confusion(matrix: np.ndarray, classes: Sequence[str], colour: str, title: str) -> Figure:
+    """Draw a confusion matrix, in percent of the tracks of each actual genre.
 
     Args:
-        correct: by model, (tracks,) bool, whether the model is correct on each track. There are at least two models.
+        matrix: (classes, classes) number of tracks by actual class (rows) and predicted class (columns). The numbers
+            may be means over the runs.
+        colour: colour of the model.
+    """
+    names = list(map(label, classes))
+    tracks = matrix.sum(axis=1)
+    share = matrix / np.maximum(tracks[:, None], 1)
+    side, margin = 1.2 + 0.36 * len(classes), 0.08 * max(map(len, names))  # inches
+    width = 0.8 + margin + side
+    figure, axes = single_axes(width, width)
+    shade = shades(colour)
+    axes.imshow(share, cmap=shade, vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(share):
+        if value:
+            text = f"{100 * value:.0f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=9, color=ink(shade, value))
+    axes.set_xticks(range(len(classes)), names, rotation=90)
+    axes.set_yticks(range(len(classes)), [f"{name} ({n:.0f})" for name, n in zip(names, tracks, strict=True)])
+    axes.set(xlabel="predicted genre", ylabel="actual genre (test tracks)")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.suptitle(wrapped(title, int(TITLE_WIDTH * min(width, TITLE_INCHES) / TITLE_INCHES)))
+    return figure
+
+
+@styled
+def agreements(correct: Mapping[str, np.ndarray], genres: pd.Series, order: Sequence[str]) -> Figure:
+    """Draw the agreement of the models: how many are correct, as shares of each genre's tracks.
+
+    Args:
+        correct: by model, (runs, tracks) bool, whether each run is correct on each track; at least two models.
         genres: (tracks,) actual genre of each track.
         order: genres from top to bottom.
     """
@@ -126,49 +178,65 @@ def disagreements(correct: Mapping[str, np.ndarray], genres: pd.Series, order: S
     tracks = genres.value_counts().reindex(list(order), fill_value=0).to_numpy()
     left = np.zeros(len(order))
     for name, (members, shade) in groups.items():
-        counts = genres[members].value_counts().reindex(list(order), fill_value=0).to_numpy()
-        share = 100 * counts / np.maximum(tracks, 1)
+        share = 100 * np.array([members[genres == genre].sum() for genre in order]) / np.maximum(tracks, 1)
         hatch = "////" if shade == DARK else None  # in grey print, a model's colour may look like DARK
         axes.barh(range(len(order)), share, left=left, color=shade, edgecolor="white", hatch=hatch, label=name)
         left += share
     _genre_axis(axes, order, tracks)
-    sizes = ", ".join(f"{name} on {members.sum()}" for name, (members, _) in groups.items())
-    axes.set(xlim=(0, 100), xlabel="percent of the genre's tracks", title=wrapped(f"{len(genres)} tracks: {sizes}"))
+    sizes = ", ".join(f"{name} on {100 * members.mean():.0f} %" for name, (members, _) in groups.items())
+    title = wrapped(f"{len(genres)} tracks: {sizes}")
+    axes.set(xlim=(0, 100), xlabel="percent of the genre's tracks", title=title)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def _group_by_agreement(correct: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, str]]:
-    """Divide the tracks into groups by the models that are correct on them.
+    """Group the tracks by which models are correct on them or, if there are more than two models, by how many.
+
+    Run k of a model is compared with run k of the others. A model with fewer runs starts again from its first.
 
     Returns:
-        by name of the group: (tracks,) bool, whether each track belongs to the group; and the colour of the group
+        by name of the group: (tracks,) share of the runs in which a track belongs to it; and the colour of the group
     """
-    colour = colours(correct)
-    count = np.sum(list(correct.values()), axis=0)  # (tracks,) number of correct models
-    groups = {"all models correct": (count == len(correct), LIGHT)}
-    groups |= {f"only {model} correct": (hits & (count == 1), colour[model]) for model, hits in correct.items()}
-    if len(correct) > 2:
-        groups["several correct"] = ((count > 1) & (count < len(correct)), GREY)
-    groups["none correct"] = (count == 0, DARK)
-    return groups
+    colour, models = colours(correct), list(correct)
+    runs = max(map(len, correct.values()))
+    hits = np.array([[correct[model][run % len(correct[model])] for run in range(runs)] for model in models])
+    count = hits.sum(axis=0)  # (runs, tracks) number of correct models
+    total = len(models)
+    between: dict[str, tuple[np.ndarray, str]] = {}
+    if total <= MAX_NAMED:
+        for model, hit in zip(models, hits, strict=True):
+            between[f"only {model} correct"] = hit & (count == 1), colour[model]
+    else:
+        between["half or more, not all"] = (2 * count >= total) & (count < total), MEDIUM
+        between["fewer than half"] = (2 * count < total) & (count > 0), GREY
+    groups = {"all correct": (count == total, LIGHT), **between, "none correct": (count == 0, DARK)}
+    return {name: (members.mean(axis=0), shade) for name, (members, shade) in groups.items()}
 
 
 @styled
-def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the validation accuracy after each epoch: mean over the runs, with a band of ± 1 standard deviation."""
-    figure, axes = single_axes(7, 3.6)
+def learning_curves(curves: Mapping[str, pd.DataFrame], runs: Mapping[str, int]) -> Figure:
+    """Draw the mean validation accuracy after each epoch. The curve of several runs has a band of ± 1 deviation.
+
+    Args:
+        curves: tables with the columns `systems.CURVE_COLUMNS`, by model.
+        runs: number of runs of each model.
+    """
+    figure, axes = single_axes(8.5, 4)
     colour, mark = colours(curves), marks(curves)
-    finals = []
     for model, curve in curves.items():
         mean, deviation = curve["validation_accuracy"], curve["validation_accuracy_std"]
-        axes.plot(curve["epoch"], mean, color=colour[model], label=model, marker=mark[model], markersize=5)
-        axes.fill_between(curve["epoch"], mean - deviation, mean + deviation, color=colour[model], alpha=0.25, lw=0)
-        finals.append(f"{model} {100 * mean.iloc[-1]:.1f} ± {100 * deviation.iloc[-1]:.1f} %")
-    axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
-    axes.set_title(wrapped(f"Final validation accuracy: {', '.join(finals)} (mean ± standard deviation over the runs)"))
+        final = f"{model}: {100 * mean.iloc[-1]:.1f}"
+        if runs[model] > 1:
+            final += f" ± {100 * deviation.iloc[-1]:.1f}"
+            axes.fill_between(curve["epoch"], mean - deviation, mean + deviation, color=colour[model], alpha=0.2, lw=0)
+        axes.plot(curve["epoch"], mean, color=colour[model], label=f"{final} %", marker=mark[model], markersize=5)
+    axes.set(xlabel="epoch", ylabel="validation accuracy in %", ylim=(0, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    several = any(number > 1 for number in runs.values())
+    axes.set_title(f"Validation accuracy{', mean ± standard deviation over the runs' if several else ''}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="after the last epoch")
     return figure
 
 

@@ -1,128 +1,45 @@
-"""Comparison of systems on the same test tracks.
+"""Comparison of systems on the same test tracks: every system with one reference.
 
-Tracks of one artist are correlated. The bootstrap therefore resamples artists together with all their tracks.
-McNemar's test uses the tracks on which exactly one of two systems is correct.
+A score of a system is the mean over its single runs. An ensemble, which averages the probabilities of the runs, is a
+system of its own, and is compared only with another ensemble.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
 from fma_genre import store
+from fma_genre.common.errors import InputError
 from fma_genre.common.params import Compare
-from fma_genre.results import metrics
-from fma_genre.results.predictions import SPLITS, Predictions, SplitPredictions
+from fma_genre.results import derived, metrics
+from fma_genre.results.bootstrap import Bootstrap, Interval, holm, p_value
+from fma_genre.results.factorial import Factorial, factorial
+from fma_genre.results.result import Result, evaluate
 from fma_genre.results.systems import System
 
-MAJORITY = "majority"  # key of the system that predicts the most frequent training genre for every track
 
+class McNemar(NamedTuple):
+    """McNemar's exact test, which takes the tracks as independent."""
 
-# Two systems. -----------------------------------------------------------------------------------------------------
-
-
-class Interval(NamedTuple):
-    """A score, or a difference of two scores, with its percentile interval from the bootstrap."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True)
-class McNemar:
     only_first: int  # number of tracks on which only the first system is correct
     only_second: int
-    p: float  # two-sided, exact
-
-
-def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> McNemar:
-    """Compare two systems by the exact McNemar test.
-
-    Args:
-        first_correct, second_correct: (tracks,) bool, whether the system is correct on each track.
-    """
-    only_first = int((first_correct & ~second_correct).sum())
-    only_second = int((second_correct & ~first_correct).sum())
-    disagreements = only_first + only_second
-    p = binomtest(only_first, disagreements, 0.5).pvalue if disagreements else 1.0
-    return McNemar(only_first, only_second, float(p))
-
-
-class Resampling:
-    """Bootstrap resamples of the artists. All systems are scored on the same resamples, so differences are paired.
-
-    Args:
-        artists: (tracks,) artist of each track.
-        classes: number of classes.
-        resamples: number of resamples.
-        confidence: coverage of the two-sided percentile intervals, e.g. 0.95.
-        seed: seed of the random draws.
-    """
-
-    def __init__(self, artists: np.ndarray, classes: int, *, resamples: int, confidence: float, seed: int) -> None:
-        self.artists, self.artist_of_track = np.unique(artists, return_inverse=True)
-        self.classes, self.confidence = classes, confidence
-        count = len(self.artists)
-        draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-        self.draws = np.concatenate([np.ones((1, count)), draws])  # (1 + resamples, artists); row 0: original sample
-
-    def scores(self, actual: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
-        """Score a system on the original sample and on every resample.
-
-        Args:
-            actual, predicted: (tracks,) labels.
-
-        Returns:
-            accuracy and macro precision, recall and F1, each (1 + resamples,); element 0 is for the original sample
-        """
-        matrices = np.zeros((len(self.artists), self.classes, self.classes))  # confusion matrix of each artist's tracks
-        np.add.at(matrices, (self.artist_of_track, actual, predicted), 1)
-        return metrics.scores(np.tensordot(self.draws, matrices, axes=1))
-
-    def interval(self, values: np.ndarray) -> Interval:
-        """Compute the percentile interval of bootstrap values (1 + resamples,). Element 0 is the point estimate."""
-        low, high = np.quantile(values[1:], [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
-        return Interval(float(values[0]), float(low), float(high))
+    p: float  # two-sided
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two systems compared on the same tracks."""
+class Difference:
+    """Scores of a system minus scores of the reference."""
 
-    first: str  # key of the system
-    second: str
-    differences: Mapping[str, Interval]  # scores of the second system minus scores of the first, by metric
-    mcnemar: McNemar
-
-
-# All systems. -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Result:
-    """Results of one system on the test tracks."""
-
-    system: System
-    labels: np.ndarray  # (tracks,) predicted by the ensemble of the runs, or by the only run of a baseline
-    matrices: np.ndarray  # (runs, classes, classes) confusion matrix of each run
-    run_scores: Mapping[str, np.ndarray]  # (runs,) by metric
-    resampled_scores: Mapping[str, np.ndarray]  # (1 + resamples,) scores of `labels`, by metric
-    accuracy: Interval  # of `labels`
-    summary: Mapping[str, Any]  # content of metrics/<key>.json
-    svm_head_accuracy: float | None  # mean over the runs; None without SVM heads
-
-    @property
-    def key(self) -> str:
-        return self.system.key
+    key: str  # of the system
+    intervals: dict[str, Interval]  # by metric
+    p: float  # of the accuracy
+    p_holm: float  # the same after Holm's correction for the number of differences
+    resolution: float  # a true difference in accuracy of this size is detected half of the time
 
 
 @dataclass(frozen=True)
@@ -138,46 +55,80 @@ class Comparison:
     classes: list[str]  # in alphabetical order
     genres: list[str]  # the classes by number of training tracks, largest first
     artists: int  # number of artists of the test tracks
+    rows: list[Result]  # majority, baselines, models (each before its SVM head), fusion
     models: list[Result]
     baselines: list[Result]
-    majority: Result
-    model_pairs: list[Pair]  # each pair of models
-    baseline_pairs: list[Pair]  # each baseline with each model
+    members: tuple[str, ...]  # keys of the systems that the fusion averages
+    ensembles: list[Result]
+    reference: Result
+    differences: list[Difference]  # of all other systems except majority
+    reference_ensemble: Result | None  # the ensemble of the reference or, if it has none, the first ensemble
+    ensemble_differences: list[Difference]  # of all other ensembles from `reference_ensemble`
+    mcnemar: dict[str, McNemar]  # of all other ensembles with `reference_ensemble`, by key
+    factorial: Factorial | None
 
     @property
     def systems(self) -> list[Result]:
         """All systems of params.yaml: models, then baselines."""
         return [*self.models, *self.baselines]
 
-    @property
-    def rows(self) -> list[Result]:
-        """All systems in the order of tables and figures: majority, then baselines, then models."""
-        return [self.majority, *self.baselines, *self.models]
+    def is_significant(self, p: float) -> bool:
+        return p <= 1 - self.confidence
 
 
 def compare(
-    systems: Sequence[System], index: pd.DataFrame, settings: Compare, *, dataset: str, synthetic: bool
+    systems: Sequence[System],
+    index: pd.DataFrame,
+    settings: Compare,
+    *,
+    dataset: str,
+    synthetic: bool,
+    inflation: float = 1,
 ) -> Comparison:
     """Compare systems on the test tracks.
 
     Args:
         systems: systems with predictions for the same tracks; at least one must be a model.
         index: index of all tracks (see `fma_genre.store`).
-        settings: number of resamples, confidence and seed.
+        settings: reference, members of the fusion, and settings of the bootstrap.
         dataset: name of the data set.
         synthetic: whether the data set is the built-in demo.
+        inflation: factor by which all intervals are enlarged (see `Bootstrap`).
+
+    Raises:
+        InputError: a member of the fusion predicts no probabilities, or there are too few resamples.
     """
     used = store.used(index)
     tracks = used[used["split"] == "test"]
     classes, genres = store.classes(index), by_size(used)
     actual = metrics.actual_labels(tracks["track_id"].to_numpy(), classes, used)
     artists = tracks["artist_id"].astype(str).to_numpy()  # always text: the draws depend on the sort order
-    sampling = Resampling(artists, len(classes), **vars(settings))
+    bootstrap = Bootstrap(
+        artists,
+        len(classes),
+        resamples=settings.resamples,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        inflation=inflation,
+    )
 
-    results = [_result(system, actual, used, sampling) for system in systems]
-    models = [result for result in results if result.system.is_model]
-    baselines = [result for result in results if not result.system.is_model]
-    majority = _result(_majority(dataset, classes, genres[0], used), actual, used, sampling)
+    models = [system for system in systems if system.is_model]
+    baselines = [system for system in systems if not system.is_model]
+    members = [system for key in settings.fusion for system in systems if system.key == key]
+    fusion = [derived.fusion(members)] if members else []
+    majority = derived.majority(dataset, classes, genres[0], used)
+
+    def results(systems: Iterable[System]) -> dict[str, Result]:
+        return {system.key: evaluate(system, actual, used, bootstrap) for system in systems}
+
+    compared = [*baselines, *derived.with_svm_heads(models), *fusion]
+    check_resamples(len(compared) - 1, settings)
+    rows = results([majority, *compared])
+    ensembles = results(derived.ensembles([*baselines, *models, *fusion]))
+    reference = rows[settings.reference]
+    ensemble = ensembles.get(f"{reference.key}_ensemble", next(iter(ensembles.values()), None))
+    others = [row for key, row in rows.items() if key not in (majority.key, reference.key)]
+    other_ensembles = [row for row in ensembles.values() if row is not ensemble]
 
     return Comparison(
         dataset=dataset,
@@ -188,52 +139,68 @@ def compare(
         actual=actual,
         classes=classes,
         genres=genres,
-        artists=len(sampling.artists),
-        models=models,
-        baselines=baselines,
-        majority=majority,
-        model_pairs=[compare_pair(*pair, actual, sampling) for pair in combinations(models, 2)],
-        baseline_pairs=[compare_pair(*pair, actual, sampling) for pair in product(baselines, models)],
+        artists=len(bootstrap.artists),
+        rows=list(rows.values()),
+        models=[rows[model.key] for model in models],
+        baselines=[rows[baseline.key] for baseline in baselines],
+        members=settings.fusion,
+        ensembles=list(ensembles.values()),
+        reference=reference,
+        reference_ensemble=ensemble,
+        differences=differences(others, reference, bootstrap),
+        ensemble_differences=differences(other_ensembles, ensemble, bootstrap) if ensemble else [],
+        mcnemar=mcnemar_tests(other_ensembles, ensemble, actual) if ensemble else {},
+        factorial=factorial([rows[model.key] for model in models], bootstrap),
     )
 
 
-def compare_pair(first: Result, second: Result, actual: np.ndarray, sampling: Resampling) -> Pair:
-    """Compare the second system with the first, by bootstrap differences and McNemar's test."""
-    differences = {
-        name: sampling.interval(second.resampled_scores[name] - first.resampled_scores[name])
-        for name in metrics.METRICS
-    }
-    return Pair(first.key, second.key, differences, mcnemar(first.labels == actual, second.labels == actual))
+def check_resamples(differences: int, settings: Compare) -> None:
+    """Raise InputError if p-values, which are at least 1 / resamples, could never be significant."""
+    needed = math.ceil(differences / (1 - settings.confidence))
+    if settings.resamples < needed:
+        expected = f"at least {needed} for {differences} differences at a confidence of {settings.confidence}"
+        raise InputError(f"compare.resamples: expected {expected}, found {settings.resamples}")
 
 
-def _result(system: System, actual: np.ndarray, index: pd.DataFrame, sampling: Resampling) -> Result:
-    test = system.predictions.test
-    matrices = metrics.run_matrices(actual, test.labels, sampling.classes)
-    resampled_scores = sampling.scores(actual, test.ensemble_labels)
-    svm_heads = test.svm_head_labels
-    return Result(
-        system=system,
-        labels=test.ensemble_labels,
-        matrices=matrices,
-        run_scores=metrics.scores(matrices),
-        resampled_scores=resampled_scores,
-        accuracy=sampling.interval(resampled_scores["accuracy"]),
-        summary=metrics.summarise(system.predictions, index),
-        svm_head_accuracy=None if svm_heads is None else float((svm_heads == actual).mean(axis=1).mean()),
-    )
+def differences(others: Sequence[Result], reference: Result, bootstrap: Bootstrap) -> list[Difference]:
+    """Compare each of the others with the reference, with Holm's correction for their number."""
+    changes = [
+        {metric: other.resampled[metric] - reference.resampled[metric] for metric in metrics.METRICS}
+        for other in others
+    ]
+    p_values = [p_value(change["accuracy"]) for change in changes]
+    return [
+        Difference(
+            key=other.key,
+            intervals={metric: bootstrap.interval(values) for metric, values in change.items()},
+            p=p,
+            p_holm=p_holm,
+            resolution=bootstrap.half_width(change["accuracy"], len(others)),
+        )
+        for other, change, p, p_holm in zip(others, changes, p_values, holm(p_values), strict=True)
+    ]
 
 
-def _majority(dataset: str, classes: list[str], genre: str, index: pd.DataFrame) -> System:
-    """System that predicts `genre` for every track."""
-    splits = {}
-    for split in SPLITS:
-        tracks = index["track_id"][index["split"] == split].to_numpy()
-        splits[split] = SplitPredictions(tracks, np.full((1, len(tracks)), classes.index(genre)))
-    predictions = Predictions(dataset, classes, [0], splits["validation"], splits["test"], facts={})
-    return System(MAJORITY, False, predictions)
+def mcnemar_tests(others: Sequence[Result], reference: Result, actual: np.ndarray) -> dict[str, McNemar]:
+    """Compare each of the other ensembles with that of the reference by McNemar's exact test."""
+    return {other.key: mcnemar(reference.labels[0] == actual, other.labels[0] == actual) for other in others}
+
+
+def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> McNemar:
+    """Compare two systems by the exact McNemar test.
+
+    Args:
+        first_correct, second_correct: (tracks,) bool, whether the system is correct on each track.
+    """
+    only_first = int((first_correct & ~second_correct).sum())
+    only_second = int((second_correct & ~first_correct).sum())
+    disagreements = only_first + only_second
+    p = binomtest(only_first, disagreements, 0.5).pvalue if disagreements else 1.0
+    return McNemar(only_first, only_second, float(p))
 
 
 def by_size(index: pd.DataFrame) -> list[str]:
-    """Sort the genres by their number of training tracks, largest first, and ties alphabetically."""
-    counts = index["genre"][index["split"] == "training"].value_counts()
-    return sorted(index["genre"].unique(), key=lambda genre: (-counts.get(genre, 0), genre))
+    """Sort the genres by their number of training tracks, largest first; ties by all tracks, then alphabetically."""
+    training = index["genre"][index["split"] == "training"].value_counts()
+    total = index["genre"].value_counts()
+    return sorted(total.index, key=lambda genre: (-training.get(genre, 0), -total[genre], genre))

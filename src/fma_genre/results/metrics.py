@@ -1,9 +1,9 @@
 """Classification metrics from confusion matrices `(…, classes, classes)`: rows are actual, columns predicted classes.
 
-The definitions match scikit-learn's with `average="macro"`, `zero_division=0` and the labels of all classes:
+The definitions match scikit-learn's with `average="macro"`, `zero_division=0` and `labels` set to the actual classes:
 
-- A class that is never predicted has precision 0. A class that never occurs has recall 0.
-- All classes have the same weight, even a class that is missing from a resample.
+- A class that is never predicted has precision 0.
+- All classes have the same weight in a macro average, except that a class without samples is left out.
 
 Leading dimensions are kept, so that one call can score thousands of resampled matrices.
 """
@@ -38,43 +38,49 @@ def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 
 def by_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute precision, recall and F1, each of shape (…, classes), from matrices (…, classes, classes)."""
+    """Compute precision, recall and F1, each of shape (…, classes), from matrices (…, classes, classes).
+
+    The scores of a class without samples are NaN.
+    """
     hits = np.diagonal(matrix, axis1=-2, axis2=-1)
     predicted, actual = matrix.sum(axis=-2), matrix.sum(axis=-1)
-    return {
+    ratios = {
         "precision": _ratio(hits, predicted),
         "recall": _ratio(hits, actual),
         "f1": _ratio(2 * hits, predicted + actual),
     }
+    return {name: np.where(actual > 0, values, np.nan) for name, values in ratios.items()}
 
 
 def scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Compute accuracy and macro precision, recall and F1, each of shape (…), from matrices (…, classes, classes)."""
     accuracy = _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
-    return {"accuracy": accuracy} | {name: values.mean(axis=-1) for name, values in by_class(matrix).items()}
+    return {"accuracy": accuracy} | {name: np.nanmean(values, axis=-1) for name, values in by_class(matrix).items()}
 
 
 def summarise(predictions: Predictions, index: pd.DataFrame) -> dict[str, Any]:
     """Return the content of metrics/<system>.json, rounded to six decimals. Scores are means over the runs.
 
-    Only systems that predict probabilities have `accuracy_std`, `ensemble_accuracy` and `segment_accuracy`.
+    `accuracy_std` requires several runs, and `ensemble_accuracy` requires probabilities as well. Only systems that
+    predict segments have `segment_accuracy`. Without validation tracks, there are no validation scores.
 
     Args:
         index: table with the columns `track_id` and `genre` and a row for every predicted track.
     """
-    classes, test = predictions.classes, predictions.test
+    classes, test, validation = predictions.classes, predictions.test, predictions.validation
     actual = actual_labels(test.tracks, classes, index)
     test_scores = scores(run_matrices(actual, test.labels, len(classes)))
-    validation_actual = actual_labels(predictions.validation.tracks, classes, index)
-    validation_scores = scores(run_matrices(validation_actual, predictions.validation.labels, len(classes)))
+    several = len(test.labels) > 1
 
     summary: dict[str, Any] = {name: values.mean() for name, values in test_scores.items()}
-    if test.probabilities is not None:
-        summary["accuracy_std"] = deviation(test_scores["accuracy"])
-    for name in ("accuracy", "f1"):
-        summary[f"validation_{name}"] = validation_scores[name].mean()
-    if test.probabilities is not None:
-        summary["ensemble_accuracy"] = (test.ensemble_labels == actual).mean()
+    if several:
+        summary["accuracy_std"] = test_scores["accuracy"].std(ddof=1)
+    if len(validation.tracks):
+        validation_actual = actual_labels(validation.tracks, classes, index)
+        validation_scores = scores(run_matrices(validation_actual, validation.labels, len(classes)))
+        summary |= {f"validation_{name}": validation_scores[name].mean() for name in ("accuracy", "f1")}
+    if several and test.probabilities is not None:
+        summary["ensemble_accuracy"] = (test.probabilities.mean(axis=0).argmax(axis=1) == actual).mean()
     if test.segment_probabilities is not None:
         summary["segment_accuracy"] = segment_accuracy(test, actual)
     return rounded({**summary, "n_test": len(actual), "dataset": predictions.dataset})
@@ -111,11 +117,6 @@ def segment_accuracy(split: SplitPredictions, actual: np.ndarray) -> float:
     assert split.segment_tracks is not None
     genres = actual[split.segment_tracks]
     return float(np.mean([(run.argmax(axis=1) == genres).mean() for run in split.segment_probabilities]))
-
-
-def deviation(values: np.ndarray) -> float:
-    """Sample standard deviation of (runs,) values, or 0 if there is only one run."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def rounded(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Predictions of a system in one `.npz` file. The stages `evaluate` and `baseline` write it, and `compare` reads it.
 
-The runs of a model are networks trained with different seeds. A baseline has one run and no probabilities.
+The runs of a model are networks trained with different seeds. A baseline has one run.
 """
 
 import json
@@ -48,19 +48,12 @@ class SplitPredictions:
     segment_starts: np.ndarray | None = None  # (segments,) start of each segment in s
     svm_head_labels: np.ndarray | None = None  # (runs, tracks) classes that the SVM heads predict
 
-    @property
-    def ensemble_labels(self) -> np.ndarray:
-        """(tracks,) labels: from the probabilities averaged over the runs, or from the only run of a baseline."""
-        if self.probabilities is None:
-            return self.labels[0]
-        return np.mean(self.probabilities, axis=0).argmax(axis=1)
-
 
 @dataclass(frozen=True)
 class Example:
     """A test clip for the figure of segment predictions."""
 
-    kind: str  # "Surest hit", "Closest call" or "Surest mistake"
+    kind: str  # "Most confident correct", "Smallest margin" or "Most confident error"
     track: int  # position among the test tracks
     picture: np.ndarray  # (frames, bins) uint8, spectrogram reduced by `thumbnail`
     seconds: float  # length of the clip
@@ -76,7 +69,7 @@ class Predictions:
     validation: SplitPredictions
     test: SplitPredictions
     facts: Mapping[str, Any]  # JSON, e.g. {"parameters": 1847816, "representation": "mel"} or {"c": 3}
-    frequencies: np.ndarray | None = None  # (bins,) centres in Hz of the bins, before thumbnails were made
+    frequencies: np.ndarray | None = None  # (bins,) centres in Hz of the bins of the full spectrograms
     examples: Sequence[Example] = ()
 
 
@@ -214,5 +207,3 @@ def _check_shapes(path: Path, split: str, predictions: Predictions) -> None:
         array = getattr(found, name)
         if array is not None and array.shape != expected:
             raise InputError(f"{path}: expected {split}_{name} of shape {expected}, found {array.shape}")
-    if found.probabilities is None and runs != 1:
-        raise InputError(f"{path}: expected one run of a system without probabilities, found {runs}")

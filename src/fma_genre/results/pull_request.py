@@ -17,7 +17,10 @@ from fma_genre.common.params import DEMO
 from fma_genre.common.urls import masked
 
 MARK = "<!-- metric differences -->"  # identifies the comment, so that later pushes update it
-METRICS = ("accuracy", "precision", "recall", "f1")  # in the table
+METRICS = {  # names in the table, by key in metrics/<name>.json; validation first, as choices depend on it
+    "validation_accuracy": "validation accuracy", "validation_f1": "validation F1",
+    "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1",
+}  # fmt: skip
 MAX_PATH_LENGTH = 1000  # characters
 MAX_REASONS = 4  # per stage
 REFERENCE = re.compile(r"\$\{([\w.-]+)\}")  # reference to a parameter in dvc.yaml
@@ -93,7 +96,7 @@ def _metrics(before: Results, after: Results, base: str) -> Iterator[str]:
         head = f"| | metric | {_code(base)}, % | this branch, % | change |"
         yield "\n".join([head, "|---|---|--:|--:|--:|", *rows])
     elif not not_comparable:
-        yield "Accuracy, precision, recall and F1 have not changed."
+        yield "The scores on the validation and test tracks have not changed."
 
 
 def _file_order(name: str) -> tuple[bool, bool, str]:
@@ -116,16 +119,19 @@ def _rows(name: str, before: Mapping[str, float], after: Mapping[str, float]) ->
             yield f"| {_code(name)} | {_text(metric)} | {cells} |"
 
 
-def _shown_metrics(values: Values, prefix: str = "") -> Iterator[tuple[str, float]]:
+def _shown_metrics(values: Values) -> Iterator[tuple[str, float]]:
     """Yield the metrics of a file that appear in the table, with their names in the table.
 
-    From comparison.json, these are only the differences between systems. The metrics of a system have their own file.
+    From comparison.json, only the differences from the reference are shown, because the table takes the metrics of each
+    system from metrics/<system>.json.
     """
-    for key, value in values.items():
-        if key in METRICS and isinstance(value, int | float):
-            yield f"{prefix}{key.replace('f1', 'F1')}", float(value)
-        elif isinstance(value, Mapping) and "_minus_" in key:
-            yield from _shown_metrics(value, f"{key.replace('_minus_', ' − ')}, ")
+    for key, name in METRICS.items():
+        value = values.get(key)
+        if isinstance(value, int | float):
+            yield name, float(value)
+    for system, difference in _mapping(values.get("differences")).items():
+        for metric, value in _shown_metrics(_mapping(difference)):
+            yield f"{system} − {values.get('reference')}, {metric}", value
 
 
 def _data(values: Values) -> str:
@@ -138,7 +144,7 @@ def _tracks(stages: Mapping[str, Values]) -> list[Any]:
 
 
 def is_synthetic(results: Results, parameters: Values) -> bool:
-    """Whether metrics were measured on the built-in demo.
+    """Return whether metrics were measured on the built-in demo.
 
     Metrics contain the name of their data set. Its definition comes from dvc.lock, which records the parameters of the
     last run, or else from params.yaml.

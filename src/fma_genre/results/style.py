@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from fma_genre.common.errors import printable
 from fma_genre.common.files import export
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")  # from Okabe and Ito's palette
-MARKS = "osD^vP"
-GREY, LIGHT, DARK = "#767676", "#D9D9D9", "#4D4D4D"
+# From the palettes of Okabe and Ito (the first six) and of Tol (the others):
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#999933", "#AA4499", "#882255", "#332288",
+)  # fmt: skip
+MARKS = "osD^vPX<>*"
+GREY, LIGHT, MEDIUM, DARK = "#767676", "#D9D9D9", "#A6A6A6", "#4D4D4D"
 MAX_NAME_LENGTH = 32  # characters of a genre's name
 TITLE_WIDTH = 64  # characters in a line
 STYLE: Any = {
@@ -52,8 +56,14 @@ def marks(models: Iterable[str]) -> dict[str, str]:
 
 
 def shades(colour: str) -> LinearSegmentedColormap:
-    """Colour map from white to `colour`, which must be light enough for black text."""
+    """Colour map from white to `colour`."""
     return LinearSegmentedColormap.from_list("", ["white", colour])
+
+
+def ink(shade: Colormap, value: float) -> str:
+    """Colour of text on a cell: black or white, whichever has the higher contrast by the definition of WCAG 2."""
+    luminance = np.dot(np.power(shade(value)[:3], 2.2), (0.2126, 0.7152, 0.0722))
+    return "black" if luminance > 0.18 else "white"
 
 
 def label(genre: str) -> str:
@@ -62,8 +72,9 @@ def label(genre: str) -> str:
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
 
 
-def wrapped(title: str) -> str:
-    return textwrap.fill(title, TITLE_WIDTH)
+def wrapped(title: str, width: int = TITLE_WIDTH) -> str:
+    """Break a title into lines of at most `width` characters, but not between a number and its unit %."""
+    return textwrap.fill(title.replace(" %", "\N{NO-BREAK SPACE}%"), width)
 
 
 def single_axes(width: float, height: float) -> tuple[Figure, Axes]:

@@ -17,7 +17,8 @@ from fma_genre.results import predictions
 from fma_genre.results.predictions import Predictions
 
 CURVE_COLUMNS = ("epoch", "validation_accuracy", "validation_accuracy_std")
-PREDICTIONS, CURVES = Path("data/predictions"), Path("plots/training")
+PREDICTIONS, METRICS, CURVES = Path("data/predictions"), Path("metrics"), Path("plots/training")
+OTHER_METRICS = ("comparison", "promoted")  # files in metrics/ that are of no system in particular
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class System:
     is_model: bool
     predictions: Predictions
     curve: pd.DataFrame | None = None  # learning curve of a model, one row per epoch
+    # Keys of the systems whose runs are combined, each with its number of runs. None if the runs are the system's own.
+    sources: tuple[tuple[str, int], ...] | None = None
+
+    @property
+    def run_sources(self) -> tuple[tuple[str, int], ...]:
+        """Keys of the systems that the runs come from, each with its number of runs."""
+        return ((self.key, len(self.predictions.seeds)),) if self.sources is None else self.sources
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -80,14 +88,15 @@ def check_tracks(system: System, index: pd.DataFrame) -> None:
 
 
 def remove_leftovers(params: Params) -> None:
-    """Delete predictions and learning curves of systems that are no longer in params.yaml, and print their paths.
+    """Delete predictions, metrics and curves of systems that are no longer in params.yaml, and print their paths.
 
-    DVC keeps the files of a removed system. It would record them as inputs of the stage `compare`, but a
-    fresh clone would not have these files.
+    DVC keeps the files of a removed system. It would record its predictions and its learning curve as inputs of the
+    stage `compare`, but a fresh clone would not have these files. Its metrics would stay in git.
     """
-    known = {_predictions_path(key) for key in (*params.models, *params.baselines)}
-    known |= {_curve_path(key) for key in params.models}
-    leftovers = sorted({*PREDICTIONS.glob("*.npz"), *CURVES.glob("*.csv")} - known)
+    keys = [*params.models, *params.baselines]
+    known = {_predictions_path(key) for key in keys} | {_curve_path(key) for key in params.models}
+    known |= {METRICS / f"{name}.json" for name in (*keys, *OTHER_METRICS)}
+    leftovers = sorted({*PREDICTIONS.glob("*.npz"), *METRICS.glob("*.json"), *CURVES.glob("*.csv")} - known)
     for path in leftovers:
         path.unlink()
     if leftovers:

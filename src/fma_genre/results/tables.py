@@ -1,5 +1,6 @@
 """The comparison as numbers (metrics/comparison.json) and tables (CSV files for `dvc plots` and other programs)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,30 @@ import pandas as pd
 from fma_genre import store
 from fma_genre.common.files import atomic, write_text
 from fma_genre.results import metrics
-from fma_genre.results.comparison import Comparison, Pair, Result
+from fma_genre.results.bootstrap import Interval
+from fma_genre.results.comparison import Comparison, Difference
+from fma_genre.results.factorial import Effect
+from fma_genre.results.result import Result
 
 
 def numbers(comparison: Comparison) -> dict[str, Any]:
-    """Return the content of metrics/comparison.json, rounded to six decimals. `dvc metrics diff` shows each number."""
+    """Return the content of metrics/comparison.json, rounded to six decimals. Scores are means over the runs."""
     values: dict[str, Any] = {
         "dataset": comparison.dataset,
         "n_test": len(comparison.tracks),
         "n_artists": comparison.artists,
+        "confidence": comparison.confidence,
+        "reference": comparison.reference.key,
+        "systems": {result.key: _system_numbers(result) for result in comparison.rows},
+        "differences": {found.key: _difference_numbers(found) for found in comparison.differences},
+        "ensembles": {result.key: _system_numbers(result) for result in comparison.ensembles},
+        "ensemble_differences": {
+            found.key: _difference_numbers(found) | {"mcnemar_p": comparison.mcnemar[found.key].p}
+            for found in comparison.ensemble_differences
+        },
     }
-    for result in comparison.rows:
-        values[result.key] = _system_numbers(result)
-    for pair in comparison.model_pairs:
-        values[f"{pair.second}_minus_{pair.first}"] = _pair_numbers(pair)
+    if comparison.factorial:
+        values["factorial"] = {effect.name: _effect_numbers(effect) for effect in comparison.factorial.effects}
     return metrics.rounded(values)
 
 
@@ -38,28 +49,28 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
 
 
 def predictions_table(comparison: Comparison) -> pd.DataFrame:
-    """Table of the test tracks: actual genre, prediction of each system, and prediction of each run of a model."""
+    """Table of the test tracks: actual genre, and prediction of each run of each system."""
     classes = np.array(comparison.classes)
     table = comparison.tracks[["track_id", "artist_id"]].assign(actual=comparison.tracks["genre"])
-    for result in comparison.systems:
-        predictions = result.system.predictions
-        table[result.key] = classes[result.labels]
-        if predictions.test.probabilities is not None:
-            for seed, labels in zip(predictions.seeds, predictions.test.labels, strict=True):
-                table[f"{result.key}_seed{seed}"] = classes[labels]
-    return table
+    columns = {
+        f"{result.key}_seed{seed}": classes[labels]
+        for result in comparison.systems
+        for seed, labels in zip(result.system.predictions.seeds, result.labels, strict=True)
+    }
+    return table.assign(**columns)
 
 
 def confusion_table(result: Result, comparison: Comparison) -> pd.DataFrame:
-    """Table of the actual and predicted genre of each test track, from which DVC plots a confusion matrix."""
+    """Table of the actual and predicted genre of each test track in each run, for DVC's confusion matrix."""
     classes = np.array(comparison.classes)
-    return pd.DataFrame({"actual": classes[comparison.actual], "predicted": classes[result.labels]})
+    actual = np.tile(comparison.actual, result.runs)
+    return pd.DataFrame({"actual": classes[actual], "predicted": classes[result.labels.flatten()]})
 
 
 def genre_table(result: Result, comparison: Comparison) -> pd.DataFrame:
     """Table of the genres, largest first: precision, recall and F1 (means over the runs), and numbers of tracks.
 
-    The mean of a score over the genres is its macro average.
+    The mean of a score over the genres is its macro average. The scores of a genre without test tracks are empty.
     """
     table = pd.DataFrame({"genre": comparison.classes})
     for name, values in metrics.by_class(result.matrices).items():
@@ -72,25 +83,28 @@ def genre_table(result: Result, comparison: Comparison) -> pd.DataFrame:
 
 
 def _system_numbers(result: Result) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in ("accuracy", "f1"):
-        values[name] = result.run_scores[name].mean()
-        if result.system.is_model:
-            values[f"{name}_std"] = metrics.deviation(result.run_scores[name])
-    if result.svm_head_accuracy is not None:
-        values["svm_head_accuracy"] = result.svm_head_accuracy
-    return values | dict(result.system.facts)
+    values = {"runs": result.runs, **_interval_numbers(result.intervals)}
+    if result.deviation is not None:
+        values["accuracy_std"] = result.deviation
+    names = ("segment_accuracy", "validation_accuracy", "validation_f1")
+    values |= {name: result.summary[name] for name in names if name in result.summary}
+    return values | dict(result.probability_scores) | dict(result.facts)
 
 
-def _pair_numbers(pair: Pair) -> dict[str, Any]:
+def _difference_numbers(difference: Difference) -> dict[str, Any]:
+    tests = {"p": difference.p, "p_holm": difference.p_holm, "resolution": difference.resolution}
+    return _interval_numbers(difference.intervals) | tests
+
+
+def _interval_numbers(intervals: Mapping[str, Interval]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name in metrics.METRICS:
-        difference = pair.differences[name]
-        values |= {name: difference.value, f"{name}_low": difference.low, f"{name}_high": difference.high}
-    values[f"only_{pair.first}_right"] = pair.mcnemar.only_first
-    values[f"only_{pair.second}_right"] = pair.mcnemar.only_second
-    values["mcnemar_p"] = pair.mcnemar.p
+    for metric, interval in intervals.items():
+        values |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
     return values
+
+
+def _effect_numbers(effect: Effect) -> dict[str, float]:
+    return {**effect.interval._asdict(), "p_holm": effect.p, "resolution": effect.resolution}
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -37,7 +37,7 @@ class Representation:
             arguments: samples in a frame, and number of bands.
             sample_rate: in Hz.
             hop: samples between frames.
-            floor_db: power more than this many dB below the clip's maximum need not be precise.
+            floor_db: below the clip's maximum minus this many dB, power may be imprecise.
 
         Raises:
             ValueError: `n_fft` is too small for so many bands.
@@ -57,7 +57,7 @@ class Representation:
         return librosa.mel_frequencies(n_mels=self.arguments.bands + 2, fmin=0, fmax=self.sample_rate / 2)[1:-1]
 
     def power(self, samples: np.ndarray) -> np.ndarray:
-        """(samples,) float32 to (frames, bands) float32, precise down to `floor_db` below the clip's maximum."""
+        """Power (frames, bands) float32 of `samples`, precise down to `floor_db` below the clip's maximum."""
         frames = overlapping(samples, self.arguments.n_fft, self.hop, np.float32)
         power, total = _band_power(frames, self._groups, np.float32)
 

@@ -32,5 +32,5 @@ class Representation:
         return librosa.fft_frequencies(sr=self.sample_rate, n_fft=self.arguments.n_fft)[1:]
 
     def power(self, samples: np.ndarray) -> np.ndarray:
-        """(samples,) float32 to (frames, bins) float32."""
+        """Power (frames, bins) float32 of `samples`."""
         return power_spectrum(samples, self.arguments.n_fft, self.hop)[:, 1:]
