@@ -1,6 +1,6 @@
 """Benchmark of the training: segments per second, compared with an upper bound and with a PyTorch DataLoader.
 
-    python benchmarks/training.py [--models cnn birnn] [--tracks 64] [--turns 5] [--output FILE.json]
+    python benchmarks/training.py [--models cnn birnn] [--tracks 64] [--batch-sizes 64 512] [--output FILE.json]
 
 Programs:
 
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,11 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from fma_genre import store
 from fma_genre.common import params
-from fma_genre.common.params import Model
+from fma_genre.common.params import Model, Train
 from fma_genre.features.build import describe
 from fma_genre.features.frames import frame_count
 from fma_genre.learning import build
+from fma_genre.learning.acceleration import record_graphs
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
@@ -61,10 +63,22 @@ DISTINCT_TRACKS = 64  # tracks with different levels; further tracks repeat thes
 def main() -> None:
     arguments = parse(sys.argv[1:])
     report: dict[str, Any] = {"machine": machine()}
-    for model in arguments.models:
+    for model, batch_size in itertools.product(arguments.models, arguments.batch_sizes):
+        settings = replace(
+            PARAMETERS.models[model].train,
+            batch_size=batch_size,
+            precision=arguments.precision,
+            cuda_graphs=arguments.cuda_graphs,
+        )
         with tempfile.TemporaryDirectory() as folder:
-            report[model] = measure(model, Path(folder), arguments)
-        print(model, *(f"{key}: {value}" for key, value in report[model].items()), sep="\n  ", flush=True)
+            figures = measure(model, settings, Path(folder), arguments)
+        report.setdefault(model, {})[f"batch of {batch_size}"] = figures
+        print(
+            f"{model}, batch of {batch_size}",
+            *(f"{key}: {value}" for key, value in figures.items()),
+            sep="\n  ",
+            flush=True,
+        )
     if arguments.output:
         arguments.output.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -73,6 +87,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(PARAMETERS.models))
     parser.add_argument("--tracks", type=int, default=64, help="training tracks in the store (default %(default)s)")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 512], help="segments per batch")
+    parser.add_argument("--precision", default=PARAMETERS.train.precision, help="float32 or bfloat16")
+    parser.add_argument("--cuda-graphs", action="store_true", help="record the training step")
     parser.add_argument("--turns", type=int, default=5, help="turns of each program (default %(default)s)")
     parser.add_argument(
         "--batches", type=int, default=32, help="limit of batches in a turn without the loop (default %(default)s)"
@@ -84,18 +101,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(key: str, settings: Train, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train with each program in turn; return medians over the turns. The first turn is an uncounted warm-up."""
     model = PARAMETERS.models[key]
-    settings, (network_arguments, front_end_arguments) = model.train, build.read_arguments(model, f"models.{key}")
+    network_arguments, front_end_arguments = build.read_arguments(model, f"models.{key}")
     synthetic = synthesise(folder, model.representation, arguments.tracks)
     make_deterministic(0)
-    clips = Clips.load(synthetic, settings.segment_frames, DEVICE)["training"]
+    clips = Clips.load(synthetic, "training", settings.segment_frames, DEVICE)
     start = time.perf_counter()
     front_end = build.fit_front_end(model.front_end, front_end_arguments, clips)
     fitting = seconds_since(start)
 
-    count, size = batches_per_epoch(settings, arguments.tracks)
+    count, size = batches_per_epoch(settings, clips.pool_sizes())
     limited = min(count, arguments.batches)
     prepared = list(itertools.islice(prepare(clips, front_end, settings), limited))
     loader = make_loader(synthetic, clips, front_end, size, limited, arguments.workers)
@@ -106,6 +123,7 @@ def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, 
         "training loop": (count, count * size, lambda: prepare(clips, front_end, settings)),
     }
     network = build_network(model, network_arguments, clips)
+    record_graphs(network, (size, settings.segment_frames, clips.levels.shape[2]), settings)
     optimiser = make_optimiser(network, settings)
     rates: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(arguments.turns + 1):
@@ -122,7 +140,8 @@ def measure(key: str, folder: Path, arguments: argparse.Namespace) -> dict[str, 
     peak = peak_memory(lambda: train_epoch(network, batches_of_epoch, settings, optimiser, rates_of_epoch))
     arrays = {name: np.array(values) for name, values in rates.items()}
     return {
-        "segments per batch": size,
+        "precision": settings.precision,
+        "CUDA graphs": settings.cuda_graphs and DEVICE.type == "cuda",
         "segments per second": {name: round(float(np.median(values))) for name, values in arrays.items()},
         "training loop / network alone": ratio(arrays["training loop"] / arrays["network alone"]),
         "training loop / DataLoader": ratio(arrays["training loop"] / arrays["DataLoader"]),

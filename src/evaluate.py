@@ -8,14 +8,17 @@ import torch
 from fma_genre.common import files, stage
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params
+from fma_genre.common.workers import worker_count
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
-from fma_genre.learning.inference import predict
+from fma_genre.learning.inference import predict_runs
 from fma_genre.results import metrics, predictions
 from fma_genre.results.predictions import Example, Predictions, SplitPredictions
-from fma_genre.store import check_current, open_store
+from fma_genre.store import Store, check_current, open_store
+
+MAX_THREADS = 16  # each takes a few hundred megabytes
 
 
 def main(params: Params, key: str) -> None:
@@ -28,10 +31,7 @@ def main(params: Params, key: str) -> None:
     check_current(store, params)
     checkpoint.check_store(folder, settings, store.description)
 
-    device = devices()[0]
-    clips = Clips.load(store, settings.train.segment_frames, device)
-    track_ids = store.index["track_id"].to_numpy()
-    predicted = predict_all(folder, settings, build.move(front_end, device), clips, track_ids)
+    predicted = predict_all(folder, settings, build.move(front_end, devices()[0]), store, devices()[0])
     predictions.write(Path(f"data/predictions/{key}.npz"), predicted)
     summary = metrics.summarise(predicted, store.index)
     files.write_json(Path(f"metrics/{key}.json"), summary)
@@ -39,23 +39,24 @@ def main(params: Params, key: str) -> None:
 
 
 def predict_all(
-    folder: Path, settings: checkpoint.Settings, front_end: FrontEnd, clips: dict[str, Clips], track_ids: np.ndarray
+    folder: Path, settings: checkpoint.Settings, front_end: FrontEnd, store: Store, device: torch.device
 ) -> Predictions:
     """Predict the validation and test tracks with every run of a model.
 
     Args:
         folder: folder of the trained model.
         settings: the model's settings.
-        front_end: the model's front end, on the same device as the clips.
-        clips: the store's clips, by split.
-        track_ids: ids of all tracks of the store (tracks,).
+        front_end: the model's front end, on `device`.
+        store: the store that the model reads.
     """
     seeds = settings.seeds
     runs = [checkpoint.load_run(folder, settings, seed) for seed in seeds]
-    networks = [network.to(clips["test"].labels.device) for network, _ in runs]
+    networks = [network.to(device) for network, _ in runs]
     heads = [head for _, head in runs if head]
+    clips = {split: Clips.load(store, split, settings.train.segment_frames, device) for split in predictions.SPLITS}
     validation, test = (
-        predict_split(networks, heads, front_end, clips[name], track_ids) for name in predictions.SPLITS
+        predict_split(networks, heads, front_end, clips[split], store.tracks(split)["track_id"].to_numpy())
+        for split in predictions.SPLITS
     )
     facts = {
         "network": settings.network,
@@ -90,14 +91,15 @@ def predict_split(
     Args:
         networks: one network per run.
         heads: one SVM head per network, or an empty list.
-        track_ids: ids of all tracks of the store (tracks,).
+        track_ids: ids of the split's tracks (tracks,).
     """
-    predicted = [predict(network, clips, front_end) for network in networks]
+    threads = min(worker_count(), MAX_THREADS) if clips.labels.device.type == "cpu" else 1
+    predicted = predict_runs(networks, clips, front_end, threads)
     probabilities = np.array([prediction.track_probabilities().numpy() for prediction in predicted])
-    features = [prediction.track_features().numpy() for prediction in predicted]
+    features = [prediction.track_features.numpy() for prediction in predicted]
     tracks, starts = (tensor.cpu().numpy() for tensor in clips.even_segments())
     return SplitPredictions(
-        tracks=track_ids[clips.rows.cpu().numpy()],
+        tracks=track_ids,
         labels=probabilities.argmax(axis=2),
         probabilities=probabilities,
         segment_probabilities=np.array([prediction.probabilities.numpy() for prediction in predicted]),
@@ -133,8 +135,8 @@ def choose_examples(clips: Clips, probabilities: np.ndarray) -> list[Example]:
 
 def make_example(kind: str, track: int, clips: Clips) -> Example:
     """An example for the figure of votes, with a thumbnail of the clip at position `track` in `clips`."""
-    length, row = int(clips.lengths[track]), clips.rows[track].to(clips.levels.device)
-    picture = predictions.thumbnail(clips.levels[row, :length].cpu().numpy())
+    length, clip = int(clips.lengths[track]), clips.read(torch.tensor([track], device=clips.labels.device))
+    picture = predictions.thumbnail(clip.levels[clip.rows[0], :length].cpu().numpy())
     return Example(kind, track, picture, length * clips.description.hop / clips.description.sample_rate)
 
 

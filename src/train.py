@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import nn
 
 from fma_genre.common import files, stage
@@ -18,7 +20,7 @@ from fma_genre.common.params import Candidates, Params
 from fma_genre.common.workers import run_in_workers, worker_count
 from fma_genre.learning import build, checkpoint, svm_head
 from fma_genre.learning.build import FrontEnd
-from fma_genre.learning.clips import Clips
+from fma_genre.learning.clips import Clips, pool_sizes, track_bytes
 from fma_genre.learning.device import devices, make_deterministic
 from fma_genre.learning.inference import predict
 from fma_genre.learning.training import Epoch, batches_per_epoch, train
@@ -48,7 +50,7 @@ def main(params: Params, key: str) -> None:
         key, model.network, network_arguments, model.front_end, front_end_arguments, model.train, store.description
     )
     checkpoint.check_size(settings)  # fail before any work if the network cannot be built for this input
-    print(describe_updates(settings, int((store.used["split"] == "training").sum())), flush=True)
+    print(describe_updates(settings, store), flush=True)
 
     inputs = [asdict(settings), store.identity, devices()[0].type]
     with stage.scratch(f"train@{key}", inputs) as scratch, files.atomic(Path("models") / key) as folder:
@@ -56,9 +58,10 @@ def main(params: Params, key: str) -> None:
         train_all(Job(settings, store, model.svm_head, scratch, folder))
 
 
-def describe_updates(settings: checkpoint.Settings, tracks: int) -> str:
-    """The number of optimiser steps per run in one line, for `tracks` training tracks."""
-    epochs, (count, size) = settings.train.epochs, batches_per_epoch(settings.train, tracks)
+def describe_updates(settings: checkpoint.Settings, store: Store) -> str:
+    """The number of optimiser steps per run in one line."""
+    pools = pool_sizes(len(store.tracks("training")), track_bytes(store))
+    epochs, (count, size) = settings.train.epochs, batches_per_epoch(settings.train, pools)
     schedule = f"{epochs} epochs × {count} batches of {size} segments"
     return f"{settings.key}: {schedule} = {epochs * count} updates per run"
 
@@ -78,23 +81,43 @@ def train_all(job: Job) -> None:
 
 def train_some(job: Job, seeds: list[int], device: torch.device) -> None:
     """Train one worker's share of the runs, one after another."""
+    make_deterministic(seeds[0])
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # otherwise, code without an explicit device would also use the first GPU
+    frames = job.settings.train.segment_frames
+    training, validation = (Clips.load(job.store, split, frames, device) for split in ("training", "validation"))
+    front_end = fit_front_end(job, training)
     for seed in seeds:
         try:
-            train_one(job, seed, device)
+            train_one(job, seed, training, validation, front_end)
         except torch.OutOfMemoryError as error:
             raise InputError(f"seed {seed}: out of memory on {device}: lower train.batch_size") from error
 
 
-def train_one(job: Job, seed: int, device: torch.device) -> None:
+def fit_front_end(job: Job, training: Clips) -> FrontEnd:
+    """Fit the front end, which is the same for all runs: the first worker fits it, and the others read it."""
+    settings, path = job.settings, job.scratch / "front_end.safetensors"
+    with FileLock(path.with_suffix(".lock")):
+        if not is_intact(path):
+            fitted = build.fit_front_end(settings.front_end, settings.front_end_arguments, training)
+            files.write_bytes(path, save(build.tensors_of(build.move(fitted, torch.device("cpu")))))
+    return build.move(build.restore_front_end(settings.front_end, load_file(path)), training.labels.device)
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether a file of tensors can be read. It may be missing, or damaged by a power cut."""
+    try:
+        load_file(path)
+    except (OSError, SafetensorError):
+        return False
+    return True
+
+
+def train_one(job: Job, seed: int, training: Clips, validation: Clips, front_end: FrontEnd) -> None:
     """Train and save the network of one seed, with its SVM head if the model has one."""
     make_deterministic(seed)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # otherwise, code without an explicit device would also use the first GPU
     settings = job.settings
-    clips = Clips.load(job.store, settings.train.segment_frames, device)
-    training, validation = clips["training"], clips["validation"]
-    front_end = build.fit_front_end(settings.front_end, settings.front_end_arguments, training)
-    network = settings.build().to(device)
+    network = settings.build().to(training.labels.device)
 
     state = job.scratch / f"seed{seed}.pt"
     on_epoch = partial(record, job, seed)
@@ -131,10 +154,10 @@ def fit_svm_head(
 ) -> svm_head.LinearSVM:
     """Fit an SVM head on the network's features, averaged over each track; choose C on the validation tracks."""
     training_sample, validation_sample = (
-        (predict(network, clips, front_end).track_features().numpy(), clips.labels.cpu().numpy())
+        (predict(network, clips, front_end).track_features.numpy(), clips.labels.cpu().numpy())
         for clips in (training, validation)
     )
-    return svm_head.fit(training_sample, validation_sample, candidates)
+    return svm_head.fit(training_sample, validation_sample, candidates, training.labels.device)
 
 
 if __name__ == "__main__":

@@ -265,6 +265,21 @@ def test_probabilities_need_neither_training_nor_validation_tracks_of_every_clas
     assert machine.factor == rbf_svm.fit_factor(machine.svm, (validation[0][known], validation[1][known]))
 
 
+def test_worker_processes_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    training, validation, (others, _) = (samples(part) for part in range(3))
+    arguments = rbf_svm.Arguments(c=(1, 10, 0.001))
+    alone, facts = rbf_svm.fit(arguments, training, validation)
+    labels, probabilities = alone.predict(others), alone.predict_proba(others)
+
+    for name, value in {"ONE_PROCESS": 0, "PART": 50}.items():
+        monkeypatch.setattr(rbf_svm, name, value)
+    monkeypatch.setenv("FMA_WORKERS", "2")
+    shared, shared_facts = rbf_svm.fit(arguments, training, validation)
+    assert (shared.factor, shared_facts) == (alone.factor, facts)
+    np.testing.assert_array_equal(shared.predict(others), labels)
+    np.testing.assert_array_equal(shared.predict_proba(others), probabilities)
+
+
 # Other classifiers. -----------------------------------------------------------------------------------------------
 
 

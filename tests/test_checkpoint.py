@@ -23,8 +23,9 @@ from fma_genre.common.params import load
 from fma_genre.front_ends import standardised
 from fma_genre.front_ends.cepstral import FrontEnd
 from fma_genre.learning import checkpoint, inference
+from fma_genre.learning import clips as clips_module
 from fma_genre.learning.clips import Clips
-from fma_genre.learning.inference import predict
+from fma_genre.learning.inference import predict, predict_runs
 from fma_genre.learning.svm_head import LinearSVM
 from project import PARAMS
 from stores import describe, make_clips
@@ -38,6 +39,7 @@ FRAMES, BINS = 16, 12
 TRAIN = replace(
     load(PARAMS).train, seed=6, runs=2, epochs=8, segment_frames=FRAMES, crops_per_track=1, batch_size=2, lr=1e-5,
     weight_decay=0, gradient_norm=1, label_smoothing=0, max_pitch_shift=0, mixup=0,
+    precision="float32", cuda_graphs=False,
 )  # fmt: skip
 STORE = describe(
     np.arange(1.0, BINS + 1),
@@ -117,7 +119,7 @@ def test_a_loaded_model_predicts_the_same_bits(tmp_path: Path, model: str) -> No
     for trained, (again, svm) in zip(networks, load_all(tmp_path), strict=True):
         assert svm is None
         before, after = predict(trained, data, FRONT_END), predict(again, data, front_end)
-        assert torch.equal(before.features, after.features)
+        assert torch.equal(before.track_features, after.track_features)
         assert torch.equal(before.probabilities, after.probabilities)
         outputs.append(after.probabilities)
     assert not torch.equal(*outputs), "each run has its own weights"
@@ -455,16 +457,32 @@ def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], li
 
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("batch", [3, 256])
-def test_tracks_are_the_means_of_their_segments(model: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pools", [1, 4])
+def test_tracks_are_the_means_of_their_segments(
+    model: str, batch: int, pools: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inference, "BATCH", batch)
     data = clips([16, 100, 5, 41, 63, 1])
+    monkeypatch.setattr(clips_module, "POOL", 6 * data.levels[0].numel() // pools)
+    assert len(data.pool_sizes()) == pools
     trained = network(settings(model), 0)
     features, probabilities, counts = naive(trained, data)
     found = predict(trained.train(), data, FRONT_END)  # `predict` switches dropout off
     assert torch.bincount(found.tracks).tolist() == counts
-    torch.testing.assert_close(found.track_features(), torch.stack(features))
+    torch.testing.assert_close(found.track_features, torch.stack(features))
     torch.testing.assert_close(found.track_probabilities(), torch.stack(probabilities))
     torch.testing.assert_close(found.track_probabilities().sum(dim=1), torch.ones(6))
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+def test_threads_and_other_runs_change_no_bit(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "BATCH", 3)
+    data, runs = clips([16, 100, 5, 41, 63, 1]), [network(settings(model), seed) for seed in (0, 1)]
+    together = predict_runs(runs, data, FRONT_END, threads=2)
+    for found, run in zip(together, runs, strict=True):
+        alone = predict(run, data, FRONT_END)
+        assert torch.equal(found.probabilities, alone.probabilities)
+        assert torch.equal(found.track_features, alone.track_features)
 
 
 @pytest.mark.parametrize(("model", "part"), [("cnn", "network"), ("cnn", "front end"), ("birnn", "front end")])

@@ -1,5 +1,6 @@
 """Clips in memory: crops, segments, short clips, and statistics over the filled frames."""
 
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fma_genre.common.errors import InputError
 from fma_genre.learning import clips as clips_module
 from fma_genre.learning.clips import Clips
 from fma_genre.store import LEVELS, create_array, open_store, write_row
@@ -65,48 +67,126 @@ def test_a_store_is_loaded_by_split_with_the_genres_of_all(tmp_path: Path) -> No
     levels = random_levels([9, 0, 5, 7, 9])
     description = describe(FREQUENCIES, classes=("Folk", "None", "Rock"))
     write_store(tmp_path, levels.numpy(), make_index(genres, splits, [9, 0, 5, 7, 9]), description)
-    loaded = Clips.load(open_store("stft", tmp_path), 4, torch.device("cpu"))
-    found = {split: (part.rows.tolist(), part.lengths.tolist(), part.labels.tolist()) for split, part in loaded.items()}
-    assert found == {
-        "training": ([0, 3], [9, 7], [2, 0]),
-        "validation": ([4], [9], [2]),
-        "test": ([2], [5], [1]),
-    }
-    for part in loaded.values():
-        assert torch.equal(part.levels, levels)
+    for split, rows, labels in [("training", [0, 3], [2, 0]), ("validation", [4], [2]), ("test", [2], [1])]:
+        part = load(tmp_path, split, 4)
+        assert torch.equal(part.levels[part.rows], levels[rows])
+        assert part.labels.tolist() == labels
+        assert part.lengths.tolist() == [[9, 0, 5, 7, 9][row] for row in rows]
         assert part.classes == ("Folk", "None", "Rock")
         assert part.segment_frames == 4
         assert part.description == description
         assert part.frequencies.tolist() == FREQUENCIES
 
 
-def test_a_store_that_does_not_fit_is_read_from_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The device "meta" holds no data, so the levels can only come from the file."""
-    levels = random_levels([300, 300])
-    index = make_index(["Folk", "Rock"], ["training", "test"], [300, 300])
-    write_store(tmp_path, levels.numpy(), index, describe(FREQUENCIES))
-    monkeypatch.setattr(clips_module, "fits", lambda size, device: False)
-    for _ in range(2):  # as in a process with two runs
-        training = Clips.load(open_store("stft", tmp_path), SEGMENT, torch.device("meta"))["training"]
-    line = f"{tmp_path}/stft: 0.0 GB of spectrograms do not fit on meta; segments are read from the file\n"
-    assert capsys.readouterr().out == line
-    assert torch.equal(training.levels, levels)
-    on_cpu = replace(clips([300]), levels=training.levels)
-    assert torch.equal(on_cpu.crop(torch.tensor([0]), torch.tensor([100])), levels[:1, 100:228])
-
-
-def test_a_store_larger_than_the_memory_can_be_read(tmp_path: Path) -> None:
+def test_a_split_larger_than_the_memory_can_be_loaded(tmp_path: Path) -> None:
     tracks, frames, bins = 2**12, 2**14, 2**14
-    lengths = [0] * (tracks - 2) + [200, 200]
+    lengths = [200] * tracks
     index = make_index(["Folk", "Rock"] * (tracks // 2), ["training"] * (tracks - 1) + ["test"], lengths)
     write_store(tmp_path, np.zeros((0, 0, 0), np.uint8), index, describe(np.linspace(1, 11025, bins)))
     levels = tmp_path / "stft" / LEVELS
     create_array(levels, (tracks, frames, bins))  # 1 TiB, of which the disk stores almost nothing
-    write_row(levels, tracks - 1, np.full((2, bins), 7, dtype=np.uint8))
-    test = Clips.load(open_store("stft", tmp_path), SEGMENT, torch.device("cpu"))["test"]
-    assert test.crop(torch.tensor([0]), torch.tensor([0])).sum(dtype=torch.int64) == 2 * bins * 7
+    write_row(levels, tracks - 2, np.full((2, bins), 7, dtype=np.uint8))
+    last = load(tmp_path, "training").read(torch.tensor([tracks - 2]))
+    assert last.crop(torch.tensor([0]), torch.tensor([0])).sum(dtype=torch.int64) == 2 * bins * 7
+
+
+# Pools. -----------------------------------------------------------------------------------------------------------
+
+
+def load(data: Path, split: str, segment_frames: int = SEGMENT) -> Clips:
+    return Clips.load(open_store("stft", data), split, segment_frames, torch.device("cpu"))
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Tensor]:
+    """A store with 100 training tracks, every fifth track being a test track, and its levels. A pool has 30 tracks."""
+    lengths = [128 + track for track in range(125)]
+    levels = random_levels(lengths)
+    splits = ["test" if track % 5 == 4 else "training" for track in range(125)]
+    write_store(
+        tmp_path,
+        levels.numpy(),
+        make_index(["Folk", "Rock", "Rock", "Folk", "Folk"] * 25, splits, lengths),
+        describe(FREQUENCIES),
+    )
+    monkeypatch.setattr(clips_module, "POOL", 30 * levels[0].numel())
+    monkeypatch.setattr(clips_module, "BLOCK", 4)
+    return tmp_path, levels
+
+
+def test_a_split_of_several_pools_stays_in_its_file_until_it_is_read(many: tuple[Path, Tensor]) -> None:
+    folder, levels = many
+    training = load(folder, "training")
+    assert training.levels.is_meta
+    assert training.pool_sizes() == [25] * 4
+    chosen = training.read(torch.tensor([99, 3, 4, 0]))
+    assert torch.equal(chosen.levels[chosen.rows], levels[[123, 3, 5, 0]])
+    assert chosen.lengths.tolist() == [251, 131, 133, 128]
+
+
+def test_parts_are_all_tracks_in_order(many: tuple[Path, Tensor]) -> None:
+    folder, levels = many
+    training = load(folder, "training")
+    parts = list(training.parts())
+    assert [len(part.labels) for part in parts] == [25] * 4
+    assert torch.equal(torch.cat([part.levels[part.rows] for part in parts]), levels[training.rows])
+    assert torch.equal(torch.cat([part.labels for part in parts]), training.labels)
+
+
+def test_pools_have_random_blocks_of_all_tracks(many: tuple[Path, Tensor]) -> None:
+    """The length of a clip tells which track it is."""
+    folder, levels = many
+    training = load(folder, "training")
+    torch.manual_seed(0)
+    orders = []
+    for _ in range(2):
+        pools = list(training.pools())
+        for pool in pools:
+            tracks = pool.lengths - 128
+            assert len(tracks) == 25
+            assert torch.equal(pool.levels[pool.rows], levels[tracks])
+            positions = torch.searchsorted(training.rows, tracks)
+            blocks = (positions // 4).unique()
+            assert len(blocks) <= 25 // 4 + 2, "whole blocks, except where a pool begins and ends"
+            assert (blocks.diff() > 1).any(), "other blocks than neighbours"
+        orders.append(torch.cat([pool.lengths for pool in pools]))
+        assert sorted(orders[-1].tolist()) == training.lengths.tolist()
+    assert not torch.equal(*orders), "each epoch has another order"
+
+
+def test_pools_are_the_same_in_memory_and_from_the_file(many: tuple[Path, Tensor]) -> None:
+    training = load(many[0], "training")
+    in_memory = training.read(torch.arange(100))
+    assert in_memory.file is None
+    orders = []
+    for clips in (training, in_memory):
+        torch.manual_seed(3)
+        orders.append([pool.lengths.tolist() for pool in clips.pools()])
+    assert orders[0] == orders[1]
+
+
+def test_a_single_pool_draws_no_random_numbers() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    (pool,) = clips([200, 300]).pools()
+    assert pool.lengths.tolist() == [200, 300]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_pool_has_at_least_one_track() -> None:
+    assert clips_module.pool_sizes(3, 2**40) == [1, 1, 1]
+
+
+def test_a_damaged_file_ends_the_reading(many: tuple[Path, Tensor]) -> None:
+    """The error of the reading thread reaches the caller."""
+    folder, levels = many
+    training = load(folder, "training")
+    os.truncate(folder / "stft" / LEVELS, 90 * levels[0].numel())
+    with pytest.raises(InputError, match=r"levels\.npy: expected at least \d+ rows, found fewer"):
+        list(training.parts())
+
+
+# Random segments. -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [1, 100, 128, 129, 140])
@@ -164,22 +244,25 @@ def test_even_segments_never_leave_their_clip_and_skip_nothing_of_it() -> None:
 # Statistics. ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 64])
-def test_statistics_are_those_of_the_filled_frames(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips_module, "CHUNK", chunk)
-    lengths = [1, 40, 300, 7, 128]
-    levels = random_levels([*lengths, 299], frames=310)  # the last row is in another split
+def test_moments_are_those_of_the_filled_frames() -> None:
+    lengths = [1, 40, 300, 7, 600]
+    levels = random_levels([*lengths, 299], frames=610)  # the last row is in another split
+    levels[..., 2] = 255  # the sum of the most squares of the highest level
     chosen = make_clips(levels, SEGMENT, lengths=[*lengths, 299]).subset(torch.arange(5))
     frames = np.concatenate([levels[row, :length].numpy() for row, length in enumerate(lengths)]).astype(np.float64)
-    found = chosen.statistics()
-    assert int(found.frames) == len(frames)
+    found = chosen.moments()
     np.testing.assert_allclose(found.mean, frames.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(found.deviation, frames.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.deviation, frames.std(axis=0), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 64])
-def test_filled_frames_come_in_order(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips_module, "CHUNK", chunk)
-    levels = random_levels([5, 9, 2])
-    parts = [part[filled] for part, filled in clips([5, 9, 2], levels).all_frames()]
-    assert torch.equal(torch.cat(parts), torch.cat([levels[0, :5], levels[1, :9], levels[2, :2]]))
+def test_moments_are_the_same_from_memory_and_from_the_file(many: tuple[Path, Tensor]) -> None:
+    training = load(many[0], "training")
+    found, expected = training.moments(), training.read(torch.arange(100)).moments()
+    assert torch.equal(found.mean, expected.mean)
+    assert torch.equal(found.deviation, expected.deviation)
+
+
+def test_filled_frames_come_in_order() -> None:
+    levels = random_levels([5, 900, 2])
+    parts = list(clips([5, 900, 2], levels).frames())
+    assert torch.equal(torch.cat(parts), torch.cat([levels[0, :5], levels[1, :900], levels[2, :2]]).float())

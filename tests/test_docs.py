@@ -30,6 +30,10 @@ NOT_RUN = {
     "dvc exp run -S dataset=small": "downloads 7 GiB",
     "python benchmarks/extraction.py": "takes ten minutes",
     "python benchmarks/training.py": "takes minutes",
+    "python benchmarks/svm_head.py": "takes minutes",
+    "python benchmarks/evaluation.py": "takes minutes",
+    "python benchmarks/rehearsal.py archives big --audio A.zip --metadata M.zip --size medium": "test_rehearsal.py",
+    "python benchmarks/rehearsal.py run big --fill --links": "test_rehearsal.py runs it in miniature",
     "python benchmarks/cross_validation.py --controls random-split shuffled-labels": "trains for an hour;"
     " test_cross_validation.py runs it in miniature",
     "PYTHONPATH=src dask scheduler": "runs until it is stopped; test_extraction.py has a cluster",

@@ -71,21 +71,21 @@ def test_every_runs_predictions_of_both_splits_are_written(
     settings, front_end = checkpoint.load(folder)
     device = devices()[0]
     front_end = build.move(front_end, device)
-    clips = Clips.load(open_store(representation, evaluated.path / "data"), segment_frames, device)
+    store = open_store(representation, evaluated.path / "data")
     for split in ("validation", "test"):
-        part = getattr(found, split)
+        part, clips = getattr(found, split), Clips.load(store, split, segment_frames, device)
         rows = [row for row, name in enumerate(SPLITS) if name == split]
         assert part.tracks.tolist() == [10 + row for row in rows]
         assert part.segment_tracks.tolist() == [0] * len(starts) + [1] * len(starts)
         np.testing.assert_allclose(part.segment_starts, [start * STEP for start in starts] * 2)
         for run, seed in enumerate(found.seeds):
             network, head = checkpoint.load_run(folder, settings, seed)
-            expected = predict(network.to(device), clips[split], front_end)
+            expected = predict(network.to(device), clips, front_end)
             np.testing.assert_array_equal(part.segment_probabilities[run], expected.probabilities)
             np.testing.assert_array_equal(part.probabilities[run], expected.track_probabilities())
             np.testing.assert_array_equal(part.labels[run], expected.track_probabilities().argmax(dim=1))
             if head:
-                labels = head.predict(expected.track_features().numpy())
+                labels = head.predict(expected.track_features.numpy())
                 np.testing.assert_array_equal(part.svm_head_labels[run], labels)
         assert (part.svm_head_labels is None) == (key == "birnn")
     assert not np.array_equal(found.test.probabilities[0], found.test.probabilities[1])  # type: ignore[index]

@@ -107,7 +107,17 @@ def test_axis_of_differences_includes_0_and_all_intervals(intervals: dict[str, I
     assert high > max(0, *(interval.high for interval in intervals.values()))
     assert "from cnn" in words(figure)
     for interval in intervals.values():
-        assert f"{100 * interval.value:+.1f}" in words(figure)
+        assert f"{100 * interval.value:+.1f}".replace("-", "−") in words(figure)
+
+
+@pytest.mark.parametrize("size", [0.002, 0.01, 0.3])
+def test_ticks_of_small_and_large_differences_are_labelled_by_their_places(size: float) -> None:
+    figure = charts.differences({"a": Interval(0, -size, size)}, ["a"], "cnn", confidence=0.95)
+    FigureCanvasAgg(figure).draw()
+    ticks = [(tick.get_position()[0], tick.get_text()) for tick in figure.axes[0].get_xticklabels()]
+    assert len(ticks) > 2
+    for place, text in ticks:
+        assert float(text.replace("−", "-")) == pytest.approx(100 * place, abs=1e-9)
 
 
 # Genres. ----------------------------------------------------------------------------------------------------------
@@ -133,6 +143,16 @@ def test_the_highest_f1_of_a_genre_is_bold_and_a_missing_one_is_empty() -> None:
     assert "bold" not in {weight for _, weight, _ in cells(alone).values()} | set(words(alone).split())
 
 
+def test_no_f1_of_0_is_bold_and_equal_ones_are() -> None:
+    tables = genres(["a", "b"])
+    tables["svm"] = tables["birnn"].assign(f1=[0.8957, 0.004])
+    tables["cnn"]["f1"] = [0.8, 0.0]
+    weights = {place: weight for place, (_, weight, _) in cells(charts.genre_scores(tables)).items()}
+    assert weights == {
+        (0, 0): "normal", (1, 0): "bold", (2, 0): "bold", (0, 1): "normal", (1, 1): "normal", (2, 1): "normal",
+    }  # fmt: skip
+
+
 def test_a_genre_without_test_tracks_has_no_f1() -> None:
     table = pd.DataFrame({"genre": ["a", "b"], "f1": [0.8, np.nan], "n_test": [4, 0]})
     texts = [text for text, *_ in cells(charts.genre_scores({"cnn": table, "birnn": table})).values()]
@@ -142,6 +162,8 @@ def test_a_genre_without_test_tracks_has_no_f1() -> None:
 def test_confusions_are_percent_of_the_actual_genre() -> None:
     found = cells(charts.confusion(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), ["a", "b", "c"], COLOUR["cnn"], ""))
     assert {place: text for place, (text, *_) in found.items()} == {(0, 0): "75", (1, 0): "25", (1, 1): "100"}
+    rare = cells(charts.confusion(np.array([[991, 5, 4], [0, 1, 0], [0, 0, 1]]), ["a", "b", "c"], COLOUR["cnn"], ""))
+    assert {place: text for place, (text, *_) in rare.items()} == {(0, 0): "99", (1, 1): "100", (2, 2): "100"}
 
 
 @pytest.mark.parametrize("colour", style.PALETTE)
@@ -193,8 +215,7 @@ def test_agreement_of_more_models_says_how_many_are_correct(models: int) -> None
         share = np.asarray(number)[:, names == genre] / models
         groups = [share == 1, (share < 1) & (share >= 0.5), (share < 0.5) & (share > 0), share == 0]
         assert widths == pytest.approx([100 * group.mean() for group in groups])
-    (legend,) = (axes.get_legend() for axes in figure.axes)
-    assert legend is not None
+    (legend,) = figure.legends
     expected = ["all correct", "half or more, not all", "fewer than half", "none correct"]
     assert [text.get_text() for text in legend.get_texts()] == expected
     assert len({bar.get_facecolor() for bar in figure.axes[0].patches}) == 4
@@ -247,10 +268,10 @@ def test_the_first_two_colours_differ_in_grey_print() -> None:
 
 def test_a_title_breaks_into_lines_but_not_before_a_percent_sign() -> None:
     title = "the data cannot tell " + "model, " * 20 + "apart from cnn (50.1 %)"
-    for width in range(20, 64):
+    for width in np.arange(1.7, 5.4, 0.1):
         lines = style.wrapped(title, width).split("\n")
         assert len(lines) > 2
-        assert max(map(len, lines)) <= width
+        assert max(map(len, lines)) <= width * style.CHARACTERS
         assert not [line for line in lines if line.startswith("%")]
         assert " ".join(lines).replace("\N{NO-BREAK SPACE}", " ") == title
 

@@ -16,7 +16,6 @@ from fma_genre.features.levels import quantised_levels
 from fma_genre.front_ends import standardised
 from fma_genre.front_ends.cepstral import Arguments, FrontEnd
 from fma_genre.learning import build
-from fma_genre.learning import clips as clips_module
 from fma_genre.learning.augmentation import augment
 from fma_genre.learning.clips import Clips
 from project import PARAMS
@@ -88,11 +87,7 @@ def fit_standardised(data: Clips) -> standardised.FrontEnd:
     return standardised.FrontEnd.fit(data, standardised.Arguments())
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 64])
-def test_levels_become_z_scores_over_all_frames_of_the_training_clips(
-    chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clips_module, "CHUNK", chunk)
+def test_levels_become_z_scores_over_all_frames_of_the_training_clips() -> None:
     lengths = [1, 40, 300, 7, 128]
     levels = random_levels([*lengths, 299], bins=12, frames=310)  # the last row is in another split
     front_end = fit_standardised(clips([*lengths, 299], levels).subset(torch.arange(5)))
@@ -171,10 +166,8 @@ def test_a_shifted_tone_is_where_a_tone_of_that_pitch_is(
 # cepstral. --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 64])
-def test_mel_bands_become_standardised_cepstra(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mel_bands_become_standardised_cepstra() -> None:
     """For bands of equal width, the cosines are SciPy's DCT."""
-    monkeypatch.setattr(clips_module, "CHUNK", chunk)
     lengths = [1, 40, 300, 7, 128]
     levels = random_levels([*lengths, 299], bins=12, frames=310)  # the last row is in another split
     even = np.arange(1.0, 13) * 60  # Hz; in this range the mel scale is linear

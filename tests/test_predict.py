@@ -178,7 +178,7 @@ def test_a_model_that_needs_more_memory_than_there_is(
         raise error
 
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=RATE * 3) / 10, RATE)
-    monkeypatch.setattr(prediction, "predict", fail)
+    monkeypatch.setattr(prediction, "predict_runs", fail)
     monkeypatch.setattr(
         "sys.argv", ["predict.py", "--model", str(finished.path / "models/cnn"), str(tmp_path / "a.wav")]
     )
@@ -303,7 +303,7 @@ def test_a_model_without_probabilities_is_one_line(
     def no_probabilities(*_: object) -> None:
         raise InputError("expected a network whose probabilities add up to 1, found a sum of nan")
 
-    monkeypatch.setattr(prediction, "predict", no_probabilities)
+    monkeypatch.setattr(prediction, "predict_runs", no_probabilities)
     model = finished.path / "models/cnn"
     with pytest.raises(InputError, match=f"^{model}: expected a network whose probabilities add up to 1, found"):
         run(monkeypatch, "--model", model, sound, sound)

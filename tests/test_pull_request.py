@@ -80,7 +80,7 @@ def rows(text: str) -> dict[tuple[str, str], tuple[str, str, str]]:
 
 def expected(before: float, after: float) -> tuple[str, str, str]:
     return tuple(f"{100 * value:{form}}".replace("-", "−") for value, form in  # type: ignore[return-value]
-                 ((before, ".2f"), (after, ".2f"), (after - before, "+.2f")))  # fmt: skip
+                 ((before, "z.2f"), (after, "z.2f"), (after - before, "+z.2f")))  # fmt: skip
 
 
 @pytest.fixture
@@ -486,6 +486,19 @@ def test_differences_are_named_by_system_and_reference() -> None:
 
     text = pull_request.report(results(-0.01), results(0.03), base="main", stale=[], figures={}, synthetic=False)
     assert rows(text) == {("comparison", "birnn − cnn, accuracy"): ("−1.00", "3.00", "+4.00")}
+
+
+def test_differences_are_folded_below_the_scores_of_the_systems() -> None:
+    pair = (
+        Results({"svm": {"accuracy": value}, "comparison": {"differences": {"svm": {"accuracy": -value / 1e5}}}}, {})
+        for value in (0.1, 0.2)
+    )
+    text = pull_request.report(*pair, base="main", stale=[], figures={}, synthetic=False)
+    scores, _, folded = text.partition("\n\n<details><summary>Differences from the reference</summary>\n\n")
+    assert rows(scores) == {("svm", "accuracy"): ("10.00", "20.00", "+10.00")}
+    table, _, rest = folded.partition("\n\n</details>\n\n")
+    assert rows(table) == {("comparison", "svm − None, accuracy"): ("0.00", "0.00", "+0.00")}
+    assert rest == "No stage has changed.\n"
 
 
 def test_scores_on_validation_tracks_come_first() -> None:

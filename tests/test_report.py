@@ -25,7 +25,8 @@ def tables(text: str) -> list[list[list[str]]]:
             if not previous.startswith("|"):
                 found.append([])
             if not line.startswith("|-"):
-                found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+                cells = line.replace("\N{NO-BREAK SPACE}", " ").strip("|").split("|")
+                found[-1].append([cell.strip() for cell in cells])
     return found
 
 
@@ -154,18 +155,31 @@ def test_table_of_differences_has_intervals_corrected_p_values_and_verdicts() ->
     assert "**Differences under the resolution are invisible here:** with 40 test tracks by 10 artists" in text
 
 
+def test_a_difference_that_is_rounded_to_0_has_no_minus_sign() -> None:
+    (cells,) = tables(report(made_up(difference("birnn", -0.0004, -0.02, -0.0001, 0.5))))[1][1:]
+    assert cells[1:3] == ["+0.0", "[-2.0, +0.0]"]
+
+
+def test_numbers_and_verdicts_in_tables_keep_to_one_line() -> None:
+    text = report(make_comparison(2, 1, fusion=("cnn", "birnn")))
+    cells = [cell.strip() for line in text.splitlines() if line.startswith("|") for cell in line.strip("|").split("|")]
+    found = [cell for cell in cells if set("±×") & set(cell) or cell.startswith("cannot")]
+    assert len(found) >= 5
+    assert not [cell for cell in found if " " in cell]
+
+
 def test_ensembles_have_their_own_tables_and_mcnemars_test_as_a_footnote() -> None:
-    found = [difference("birnn_ensemble", 0.03, 0.01, 0.05, 0.02)]
-    text = report(made_up(ensemble_differences=found, mcnemar={"birnn_ensemble": McNemar(1, 42, 0.0417)}))
+    found = [difference("birnn_ensemble", 0.03, 0.01, 0.05, 0.02), difference("svm_ensemble", -0.1, -0.2, -0.05, 0)]
+    tests = {"birnn_ensemble": McNemar(1, 42, 0.0417), "svm_ensemble": McNemar(290, 195, 1.9e-5)}
+    text = report(made_up(ensemble_differences=found, mcnemar=tests))
     scores, _, ensembles, differences, *_ = tables(text)
     assert not [line for line in scores if line[0].endswith("_ensemble")]
     assert [line[0] for line in ensembles] == ["system", "cnn_ensemble", "birnn_ensemble"]
-    assert differences[1:] == [
-        ["birnn_ensemble", "+3.0", "[+1.0, +5.0]", "+3.0", "[+1.0, +5.0]", "0.02", "2.0", "better"]
-    ]
+    assert differences[1] == ["birnn_ensemble", "+3.0", "[+1.0, +5.0]", "+3.0", "[+1.0, +5.0]", "0.02", "2.0", "better"]
     assert (
-        "Footnote: McNemar's exact test, which takes tracks as independent: birnn_ensemble p = 0.042 (only cnn_ensemble"
-        " is correct on 1 track, only birnn_ensemble on 42)." in text
+        "Footnote: McNemar's exact test, which takes tracks as independent (in brackets: number of tracks on which only"
+        " cnn_ensemble is correct, and number on which only the other is): birnn_ensemble p = 0.042 (1, 42);"
+        " svm_ensemble p < 0.001 (290, 195)." in text
     )
 
 

@@ -267,6 +267,13 @@ def test_a_row_is_read_as_it_was_written_and_no_other_changes(tmp_path: Path, ki
     np.testing.assert_array_equal(np.load(path), expected)
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5], [1, 2, 5], [4], [5, 0, 1, 0], []])
+def test_rows_are_read_in_the_given_order(tmp_path: Path, rows: list[int]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (6, 3, 2), np.uint8)
+    np.save(tmp_path / "array.npy", values)
+    np.testing.assert_array_equal(store.read_rows(tmp_path / "array.npy", np.array(rows, int)), values[rows])
+
+
 def test_a_shorter_row_leaves_the_rest_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "array.npy"
     store.create_array(path, (2, 3, 2))

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -214,12 +215,15 @@ def test_svm_heads_are_fitted_on_the_features_of_their_networks(inside: Project)
     make_deterministic(0)
     device = devices()[0]
     front_end = build.move(front_end, device)
-    clips = Clips.load(open_store("mel"), settings.train.segment_frames, device)
+    splits = [
+        Clips.load(open_store("mel"), split, settings.train.segment_frames, device)
+        for split in ("training", "validation")
+    ]
     for seed in (0, 1):
         network, head = checkpoint.load_run(Path("models/cnn"), settings, seed)
-        predicted = [predict(network.to(device), clips[split], front_end) for split in ("training", "validation")]
-        labels = [clips[split].labels.cpu().numpy() for split in ("training", "validation")]
-        samples = [(part.track_features().numpy(), actual) for part, actual in zip(predicted, labels, strict=True)]
+        predicted = [predict(network.to(device), clips, front_end) for clips in splits]
+        labels = [clips.labels.cpu().numpy() for clips in splits]
+        samples = [(part.track_features.numpy(), actual) for part, actual in zip(predicted, labels, strict=True)]
         expected = svm_head.fit(samples[0], samples[1], [0.01, 0.1])
         assert head is not None
         np.testing.assert_array_equal(head.weights, expected.weights)
@@ -229,10 +233,25 @@ def test_svm_heads_are_fitted_on_the_features_of_their_networks(inside: Project)
 def test_the_front_end_is_fitted_on_training_tracks_alone(inside: Project) -> None:
     train_here(inside, "birnn")
     settings, front_end = checkpoint.load(Path("models/birnn"))
-    clips = Clips.load(open_store("stft"), settings.train.segment_frames, torch.device("cpu"))
-    expected = build.fit_front_end("standardised", {}, clips["training"])
+    training = Clips.load(open_store("stft"), "training", settings.train.segment_frames, torch.device("cpu"))
+    expected = build.fit_front_end("standardised", {}, training)
     for name, tensor in build.tensors_of(expected).items():
         assert torch.equal(tensor, getattr(front_end, name))
+
+
+def test_a_front_end_damaged_by_a_power_cut_is_fitted_again(inside: Project) -> None:
+    store = open_store("mel")
+    clips = Clips.load(store, "training", 128, torch.device("cpu"))
+    expected = build.tensors_of(build.fit_front_end("standardised", {}, clips))
+    settings = SimpleNamespace(front_end="standardised", front_end_arguments={})
+    job = train.Job(cast(checkpoint.Settings, settings), store, None, inside.path, inside.path)
+    damaged = inside.path / "front_end.safetensors"
+    for content in (None, b"", b"\0" * 100):
+        damaged.unlink(missing_ok=True)
+        if content is not None:
+            damaged.write_bytes(content)
+        for name, tensor in build.tensors_of(train.fit_front_end(job, clips)).items():
+            assert torch.equal(tensor, expected[name])
 
 
 def test_a_learning_curve_is_the_mean_of_the_runs_so_far() -> None:

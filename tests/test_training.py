@@ -1,7 +1,6 @@
 """Training: both networks can learn, runs repeat bit for bit, and a stopped training is resumed."""
 
 import functools
-import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import load
-from fma_genre.learning import build, svm_head, training
+from fma_genre.learning import build, training
+from fma_genre.learning import clips as clips_module
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import make_deterministic
@@ -40,6 +39,8 @@ SETTINGS = replace(
     label_smoothing=0.0,
     max_pitch_shift=0.0,
     mixup=0.0,
+    precision="float32",
+    cuda_graphs=False,
 )
 TINY: dict[str, dict[str, Any]] = {
     "cnn": {"channels": [4, 4], "pools": [4, 4], "kernel": 4, "dense": 8, "dropout": 0.5},
@@ -162,7 +163,22 @@ def test_all_batches_have_the_same_size(tracks: int, crops_per_track: int, sizes
     data = synthetic([0] * tracks, 32)
     settings = replace(SETTINGS, crops_per_track=crops_per_track, batch_size=8)
     assert [len(targets) for _, targets in training.prepare(data, fit(data), settings)] == sizes
-    assert training.batches_per_epoch(settings, tracks) == (len(sizes), sizes[0])
+    assert training.batches_per_epoch(settings, [tracks]) == (len(sizes), sizes[0])
+
+
+@pytest.mark.parametrize(
+    ("pools", "batches", "size"), [([20, 20, 19], 10 + 10 + 9, 6), ([7, 7, 6], 3 + 3 + 3, 6), ([2, 1], 2 + 1, 3)]
+)
+def test_batches_never_span_two_pools(
+    pools: list[int], batches: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_clips(torch.zeros(sum(pools), SEGMENT, 4, dtype=torch.uint8), SEGMENT)
+    settings = replace(SETTINGS, crops_per_track=3, batch_size=6)
+    monkeypatch.setattr(clips_module, "POOL", max(pools) * SEGMENT * 4)
+    assert data.pool_sizes() == pools
+    assert training.batches_per_epoch(settings, data.pool_sizes()) == (batches, size)
+    found = [len(targets) for _, targets in training.prepare(data, fit(data), settings)]
+    assert found == [size] * batches
 
 
 def test_an_epoch_leaves_out_other_tracks_each_time() -> None:
@@ -217,53 +233,6 @@ def test_label_smoothing_keeps_a_network_from_being_certain() -> None:
     highest = [predict(model, data, fit(data)).probabilities.amax(dim=1).mean() for model in trained]
     certain, unsure = highest
     assert unsure < 0.9 < 0.97 < certain
-
-
-# The SVM head. ----------------------------------------------------------------------------------------------------
-
-
-def features(classes: int, tracks: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping classes in 12 features of very different scales; one feature is constant."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(tracks) % classes
-    centres = np.random.default_rng(7).normal(size=(classes, 12))
-    values = (centres[labels] + generator.normal(0, 1.5, (tracks, 12))) * 10.0 ** np.arange(-3, 3).repeat(2)
-    values[:, 3] = 5
-    return values.astype(np.float32), labels
-
-
-def reference(training_set: tuple[np.ndarray, np.ndarray], values: np.ndarray, c: float) -> np.ndarray:
-    """Predictions of scikit-learn on standardised features."""
-    mean, deviation = training_set[0].mean(axis=0), training_set[0].std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1)
-    machine = LinearSVC(C=c, dual="auto", random_state=0, max_iter=5000)
-    machine.fit((training_set[0] - mean) / scale, training_set[1])
-    return machine.predict((values - mean) / scale)
-
-
-@pytest.mark.parametrize(("classes", "c"), [*itertools.product([2, 3, 10], [0.001, 0.1])])
-def test_svm_predicts_what_scikit_learn_does(classes: int, c: float) -> None:
-    training_set, test = features(classes, 120, 0), features(classes, 300, 1)
-    head = svm_head.fit(training_set, features(classes, 50, 2), [c])
-    assert head.weights.shape == (12, classes)
-    assert head.bias.shape == (classes,)
-    predicted = head.predict(test[0])
-    np.testing.assert_array_equal(predicted, reference(training_set, test[0], c))
-    assert set(predicted) == set(range(classes))
-
-
-def test_svm_chooses_the_smallest_of_the_best_c_on_validation() -> None:
-    training_set, validation = features(4, 60, 0), features(4, 400, 1)
-    candidates = [10.0, 0.1, 1e-6, 0.001]
-    accuracies = {c: (reference(training_set, validation[0], c) == validation[1]).mean() for c in candidates}
-    best = min(c for c in candidates if accuracies[c] == max(accuracies.values()))
-    assert len(set(accuracies.values())) > 1
-    chosen = svm_head.fit(training_set, validation, candidates)
-    np.testing.assert_array_equal(chosen.weights, svm_head.fit(training_set, validation, [best]).weights)
-    alone = (training_set[0][:1], training_set[1][:1])
-    equal = [c for c in sorted(candidates) if (reference(training_set, *alone[:1], c) == alone[1]).all()]
-    of_equals = svm_head.fit(training_set, alone, candidates)
-    np.testing.assert_array_equal(of_equals.weights, svm_head.fit(training_set, alone, equal[:1]).weights)
 
 
 # Failures. --------------------------------------------------------------------------------------------------------

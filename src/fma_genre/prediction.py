@@ -29,7 +29,7 @@ from fma_genre.features.sndfile import stderr_silenced
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices
-from fma_genre.learning.inference import predict
+from fma_genre.learning.inference import predict_runs
 from fma_genre.results.predictions import PICTURE_FRAMES, thumbnail
 from fma_genre.store import Description
 
@@ -211,8 +211,8 @@ class Ensemble:
 
     def _predict_clip(self, clip: Clips) -> np.ndarray:
         """Return the mean of the runs' probabilities (segments, classes)."""
-        runs = [predict(network, clip, self.front_end).probabilities.numpy() for network in self.networks]
-        return np.mean(runs, axis=0)
+        runs = predict_runs(self.networks, clip, self.front_end)
+        return np.mean([run.probabilities.numpy() for run in runs], axis=0)
 
 
 def _path(given: str | PathLike[str]) -> Path:

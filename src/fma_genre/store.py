@@ -18,6 +18,7 @@ Columns of the index:
     left_out   reason why the track is left out, or empty
 """
 
+import itertools
 import math
 import os
 from dataclasses import asdict, dataclass
@@ -93,6 +94,11 @@ class Store:
     def used(self) -> pd.DataFrame:
         """Rows of the index for the used tracks. Their pandas labels are their row numbers in `levels`."""
         return used(self.index)
+
+    def tracks(self, split: str) -> pd.DataFrame:
+        """Rows of the index for the used tracks of a split."""
+        used = self.used
+        return used[used["split"] == split]
 
     @property
     def identity(self) -> list[Any]:
@@ -237,6 +243,20 @@ def read_row(path: Path, row: int) -> np.ndarray:
     with path.open("rb") as file:
         shape, dtype = _seek(file, row)
         return np.frombuffer(file.read(math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+
+
+def read_rows(path: Path, rows: np.ndarray) -> np.ndarray:
+    """Read the rows (rows,) of an array. Each range of consecutive rows is one read."""
+    with path.open("rb") as file:
+        shape, dtype = _seek(file, 0)
+        start, size = file.tell(), math.prod(shape) * dtype.itemsize
+        values = np.empty((len(rows), *shape), dtype)
+        ranges = np.flatnonzero(np.diff(rows, prepend=-2, append=-2) != 1)  # where one begins, and after the last one
+        for first, last in itertools.pairwise(ranges):
+            file.seek(start + int(rows[first]) * size)
+            if file.readinto(values[first:last].data) < (last - first) * size:
+                raise _damaged(path, f"at least {rows[last - 1] + 1} rows", "fewer")
+    return values
 
 
 def write_row(path: Path, row: int, values: np.ndarray) -> None:

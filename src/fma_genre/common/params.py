@@ -103,6 +103,8 @@ class Train:
     label_smoothing: Annotated[float, Range(0, 0.9)]
     max_pitch_shift: Annotated[float, Range(0, 24)]
     mixup: Annotated[float, Range(0, 100)]
+    precision: Literal["float32", "bfloat16"]
+    cuda_graphs: bool
 
 
 @dataclass(frozen=True)

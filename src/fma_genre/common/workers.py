@@ -14,7 +14,7 @@ from fma_genre.common.schema import mismatch
 
 
 def worker_count() -> int:
-    """Number of worker processes: FMA_WORKERS if set, else one per core. The results do not depend on it."""
+    """Number of worker processes or threads: FMA_WORKERS if set, else one per core. The results do not depend on it."""
     setting = os.environ.get("FMA_WORKERS", "")
     if not setting:
         return cpu_count()

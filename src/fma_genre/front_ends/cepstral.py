@@ -11,7 +11,7 @@ coefficients. With 20 coefficients, the input is in effect 20 whitened MFCCs, wh
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -24,6 +24,7 @@ from fma_genre.learning.clips import Clips
 # Lower limits of the standard deviations, since division by smaller values would amplify noise:
 MIN_LEVEL_DEVIATION = 16.0  # of a bin, in stored levels (6 dB); bins above 4 kHz are empty in 8 kHz audio
 MIN_COEFFICIENT_DEVIATION = 0.001  # of a coefficient
+CENTRE = 128  # of the stored levels
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,15 @@ class FrontEnd:
     @classmethod
     def fit(cls, clips: Clips, arguments: Arguments) -> "FrontEnd":
         """Fit on all frames of `clips`."""
-        statistics = clips.statistics()
-        deviation = statistics.deviation.clamp(min=MIN_LEVEL_DEVIATION)
+        mean, covariance = _moments(clips)
+        deviation = covariance.diagonal().clamp(min=0).sqrt().clamp(min=MIN_LEVEL_DEVIATION)
         count = min(arguments.cepstral_coefficients, len(deviation))
         cosines, widths = (tensor.to(deviation.device) for tensor in _cosines(np.array(clips.description.mels), count))
-        analysis = (cosines * widths / deviation).T.float().contiguous()  # (bins, coefficients)
-        synthesis = (cosines / cosines.square().sum(dim=0).mean().sqrt()).float()
-        unscaled = cls(statistics.mean.float(), analysis, synthesis)
-
-        squares = torch.zeros(count, dtype=torch.float64, device=deviation.device)
-        for levels, is_filled in clips.all_frames():
-            coefficients = unscaled.encode(levels)[is_filled].double()  # (frames, coefficients) with mean 0
-            squares += coefficients.square().sum(dim=0)
-        scale = (squares / statistics.frames).sqrt().clamp(min=MIN_COEFFICIENT_DEVIATION).float()
-        return replace(unscaled, analysis=analysis / scale)
+        analysis = (cosines * widths / deviation).T.contiguous()  # (bins, coefficients)
+        variance = (analysis * (covariance @ analysis)).sum(dim=0)  # of each coefficient
+        scale = variance.clamp(min=0).sqrt().clamp(min=MIN_COEFFICIENT_DEVIATION)
+        synthesis = cosines / cosines.square().sum(dim=0).mean().sqrt()
+        return cls(mean.float(), (analysis / scale).float(), synthesis.float())
 
     @staticmethod
     def shapes(arguments: Arguments, bins: int) -> Mapping[str, tuple[int, ...]]:
@@ -87,6 +83,24 @@ class FrontEnd:
     def decode(self, codes: Tensor) -> Tensor:
         """Convert coefficients (…, frames, coefficients) to a network's input (…, frames, bins)."""
         return codes @ self.synthesis
+
+
+def _moments(clips: Clips) -> tuple[Tensor, Tensor]:
+    """Mean (bins,) and covariance (bins, bins) of the stored levels over all frames, both float64.
+
+    Levels are centred near 0, so that float32 and TF32 hold the products of a few hundred frames without rounding.
+    """
+    bins = clips.levels.shape[2]
+    total, products = (
+        torch.zeros(shape, dtype=torch.float64, device=clips.labels.device) for shape in (bins, (bins, bins))
+    )
+    for levels in clips.frames():
+        centred = levels - CENTRE
+        total += centred.sum(dim=0)
+        products += centred.T @ centred
+    frames = clips.lengths.sum()
+    mean = total / frames
+    return mean + CENTRE, products / frames - mean.outer(mean)
 
 
 def _cosines(mels: np.ndarray, coefficients: int) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,8 @@ class FrontEnd:
     @classmethod
     def fit(cls, clips: Clips, arguments: Arguments) -> "FrontEnd":
         """Fit on all frames of `clips`."""
-        statistics = clips.statistics()
-        return cls(statistics.mean.float(), statistics.deviation.clamp(min=MIN_DEVIATION).float())
+        moments = clips.moments()
+        return cls(moments.mean.float(), moments.deviation.clamp(min=MIN_DEVIATION).float())
 
     @staticmethod
     def shapes(arguments: Arguments, bins: int) -> Mapping[str, tuple[int, ...]]:

@@ -13,9 +13,12 @@ def devices() -> list[torch.device]:
 
 
 def fits(size: int, device: torch.device) -> bool:
-    """Return whether `size` bytes of data fit on the device, in addition to the workspace."""
+    """Return whether `size` bytes of data fit on a GPU, in addition to the workspace.
+
+    On a CPU, return False: larger data stay in their file, of which the page cache keeps what fits.
+    """
     if device.type == "cpu":
-        return True
+        return False
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # free, but reserved by PyTorch
     return size + WORKSPACE <= torch.cuda.mem_get_info(device)[0] + cached
 

@@ -1,6 +1,9 @@
-"""Predictions of a trained network for segments, and their averages for tracks."""
+"""Predictions of trained networks for segments, and their averages for tracks."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +12,9 @@ from fma_genre.common.errors import InputError
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 
-BATCH = 256  # segments
+BATCH = 64  # segments
 SUM_TOLERANCE = 1e-3  # largest difference between 1 and the sum of a segment's probabilities
+Outputs = list[tuple[Tensor, Tensor]]  # features (segments, features) and probabilities (segments, classes) per network
 
 
 @dataclass(frozen=True)
@@ -18,36 +22,71 @@ class Prediction:
     """Output of a network for all segments of some tracks, on the CPU."""
 
     tracks: Tensor  # (segments,) position of the segment's track, ascending
-    features: Tensor  # (segments, features)
     probabilities: Tensor  # (segments, classes)
-
-    def track_features(self) -> Tensor:
-        """Average the features over the segments of each track, to (tracks, features)."""
-        return _mean_by_track(self.features, self.tracks)
+    track_features: Tensor  # (tracks, features), averaged over the segments of each track
 
     def track_probabilities(self) -> Tensor:
         """Average the probabilities over the segments of each track, to (tracks, classes)."""
         return _mean_by_track(self.probabilities, self.tracks)
 
 
-@torch.inference_mode()
 def predict(network: nn.Module, clips: Clips, front_end: FrontEnd) -> Prediction:
-    """Run the network on evenly spaced segments of every clip.
+    """Run a network on evenly spaced segments of every clip.
 
     Raises:
         InputError: the outputs are not probabilities, because large weights made float32 overflow.
     """
-    network.eval()
-    tracks, starts = clips.even_segments()
-    features, probabilities = [], []
-    for batch in zip(tracks.split(BATCH), starts.split(BATCH), strict=True):
-        segments = front_end.decode(front_end.encode(clips.crop(*batch)))
-        hidden = network.features(segments)
-        features.append(hidden)
-        probabilities.append(network.head(hidden).softmax(dim=1))
-    prediction = Prediction(tracks.cpu(), torch.cat(features).cpu(), torch.cat(probabilities).cpu())
-    _check_probabilities(prediction.probabilities)
-    return prediction
+    return predict_runs([network], clips, front_end)[0]
+
+
+def predict_runs(
+    networks: Sequence[nn.Module], clips: Clips, front_end: FrontEnd, threads: int = 1
+) -> list[Prediction]:
+    """Run the networks of several runs on evenly spaced segments of every clip, each of which is read only once.
+
+    Args:
+        threads: number of batches that are predicted at the same time; 1 on a GPU. The results do not depend on it.
+
+    Raises:
+        InputError: the outputs are not probabilities, because large weights made float32 overflow.
+    """
+    for network in networks:
+        network.eval()
+    features: list[list[Tensor]] = [[] for _ in networks]
+    probabilities: list[list[Tensor]] = [[] for _ in networks]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for part in clips.parts():
+            tracks, starts = part.even_segments()
+            work = partial(_predict_batch, networks, part, front_end)
+            outputs = list((pool.map if threads > 1 else map)(work, tracks.split(BATCH), starts.split(BATCH)))
+            for run, batch_outputs in enumerate(zip(*outputs, strict=True)):
+                hidden, shares = (torch.cat(parts).cpu() for parts in zip(*batch_outputs, strict=True))
+                features[run].append(_mean_by_track(hidden, tracks.cpu()))
+                probabilities[run].append(shares)
+            del part, work  # frees memory before the next part but one is read
+    finally:
+        pool.shutdown(cancel_futures=True)
+    tracks = clips.even_segments()[0].cpu()
+    predictions = [
+        Prediction(tracks, torch.cat(shares), torch.cat(means))
+        for shares, means in zip(probabilities, features, strict=True)
+    ]
+    for prediction in predictions:
+        _check_probabilities(prediction.probabilities)
+    return predictions
+
+
+@torch.inference_mode()
+def _predict_batch(
+    networks: Sequence[nn.Module], clips: Clips, front_end: FrontEnd, tracks: Tensor, starts: Tensor
+) -> Outputs:
+    """Run every network on the segments of `tracks` (segments,) that begin at the frames `starts` (segments,)."""
+    segments = front_end.decode(front_end.encode(clips.crop(tracks, starts)))
+    hidden = [network.features(segments) for network in networks]
+    return [
+        (features, network.head(features).softmax(dim=1)) for network, features in zip(networks, hidden, strict=True)
+    ]
 
 
 def _check_probabilities(probabilities: Tensor) -> None:

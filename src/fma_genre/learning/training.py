@@ -5,7 +5,7 @@ import math
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fma_genre.common import progress
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import write_bytes
 from fma_genre.common.params import Train
+from fma_genre.learning.acceleration import autocast, record_graphs
 from fma_genre.learning.augmentation import augment
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
@@ -65,7 +66,9 @@ def train(
     """
     optimiser = make_optimiser(network, settings)
     history = _resume(checkpoint, network, optimiser)
-    count, _ = batches_per_epoch(settings, len(training.labels))
+    count, size = batches_per_epoch(settings, training.pool_sizes())
+    if len(history) < settings.epochs:
+        record_graphs(network, (size, settings.segment_frames, training.levels.shape[2]), settings)
     epochs = range(len(history) + 1, settings.epochs + 1)
     bar: dict[str, Any] = {"desc": checkpoint.stem, "position": bar_position, "unit": "epoch", "leave": False}
 
@@ -88,22 +91,36 @@ def make_optimiser(network: nn.Module, settings: Train) -> Optimizer:
     return AdamW(groups, settings.lr, fused=True)
 
 
-def batches_per_epoch(settings: Train, tracks: int) -> tuple[int, int]:
+def batches_per_epoch(settings: Train, pools: Sequence[int]) -> tuple[int, int]:
     """Return the number of batches per epoch, and the number of segments in every batch.
 
-    All batches have `batch_size` segments. Segments that do not fill a last batch are left out; each epoch leaves out
-    different segments. If all segments together do not fill one batch, there is a single, smaller batch.
+    All batches have `batch_size` segments. Segments of a pool that do not fill a last batch are left out; each epoch
+    leaves out different segments. If the segments of a pool do not fill one batch, batches are smaller.
+
+    Args:
+        pools: number of tracks in each pool.
     """
-    segments = tracks * settings.crops_per_track
-    size = min(settings.batch_size, segments)
-    return segments // size, size
+    segments = [tracks * settings.crops_per_track for tracks in pools]
+    size = min(settings.batch_size, *segments)
+    return sum(count // size for count in segments), size
 
 
 def prepare(training: Clips, front_end: FrontEnd, settings: Train) -> Iterator[Batch]:
-    """Yield the batches of one epoch: `crops_per_track` augmented segments of every track, in random order."""
+    """Yield the batches of one epoch: `crops_per_track` augmented segments of every track.
+
+    The order is random. If there are several pools, all segments of a track are near each other in this order.
+    """
+    _, size = batches_per_epoch(settings, training.pool_sizes())
+    for pool in training.pools():
+        yield from _prepare_pool(pool, front_end, settings, size)
+        del pool  # frees its memory before the next but one is read
+
+
+def _prepare_pool(training: Clips, front_end: FrontEnd, settings: Train, size: int) -> Iterator[Batch]:
+    """Yield the batches of one pool, each with `size` segments."""
     device = training.labels.device
-    count, size = batches_per_epoch(settings, len(training.labels))
     tracks = torch.arange(len(training.labels), device=device).repeat(settings.crops_per_track)
+    count = len(tracks) // size
     batches = tracks[torch.randperm(len(tracks), device=device)][: count * size].split(size)
     batch_bytes = 4 * size * training.segment_frames * training.levels.shape[2]
     group_size = 1 if device.type == "cpu" else max(1, MAX_PREPARED // batch_bytes)
@@ -131,7 +148,9 @@ def train_epoch(
     for (segments, targets), rate in zip(batches, rates, strict=True):
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = cross_entropy(network(segments), targets, label_smoothing=settings.label_smoothing)
+        with autocast(network, settings.precision, segments.device):
+            logits = network(segments)
+        loss = cross_entropy(logits.float(), targets, label_smoothing=settings.label_smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_norm)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from fma_genre.results.bootstrap import Interval
 from fma_genre.results.style import (
@@ -15,18 +15,18 @@ from fma_genre.results.style import (
     LIGHT,
     MEDIUM,
     PALETTE,
-    TITLE_WIDTH,
+    WIDTH,
     colours,
     ink,
     label,
+    label_width,
     marks,
+    set_title,
     shades,
     single_axes,
     styled,
-    wrapped,
 )
 
-TITLE_INCHES = 6  # figures that are narrower have shorter title lines
 MAX_NAMED = 2  # with more models, the chart of agreement only counts them
 
 
@@ -55,9 +55,9 @@ def accuracies(
             axes.plot(runs[name], [y + 0.25] * len(runs[name]), "|", color=colour.get(name, GREY), markersize=7)
     several = any(len(single) > 1 for single in runs.values())
     line = f"line: {100 * confidence:g} % interval"
-    legend = f"marker: mean of the runs; ticks: single runs; {line}" if several else line
+    legend = f"marker: mean of the runs; ticks: single runs;\n{line}" if several else line
     axes.set(xlim=(0, 1), xlabel=f"test accuracy in %\n({legend})")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.xaxis.set_major_formatter(_percent)
     return figure
 
 
@@ -74,7 +74,7 @@ def differences(
         confidence: coverage of the intervals, which are not corrected for their number.
     """
     title = f"Differences in accuracy from {reference}"
-    figure, axes = _interval_chart(difference, models, "{:+.1f}", title)
+    figure, axes = _interval_chart(difference, models, "{:+z.1f}", title)
     axes.axvline(0, color=DARK, lw=1, zorder=0)
     ends = [0, *(end for interval in difference.values() for end in interval)]
     margin = 0.1 * (max(ends) - min(ends)) + 0.01
@@ -82,7 +82,7 @@ def differences(
         xlim=(min(ends) - margin, max(ends) + margin),
         xlabel=f"points (line: {100 * confidence:g} % interval, not corrected)",
     )
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    axes.xaxis.set_major_formatter(_percent)
     return figure
 
 
@@ -90,19 +90,18 @@ def _interval_chart(
     values: Mapping[str, Interval], models: Sequence[str], number: str, title: str
 ) -> tuple[Figure, Axes]:
     """Draw a row for each system: a line for its interval, and a marker at its value."""
-    margin = 0.08 * max(map(len, values))  # inches, for the longest name
-    figure, axes = single_axes(6.2 + margin, 1.3 + 0.55 * len(values))
+    figure, axes = single_axes(3.8 + label_width(values), 1.5 + 0.5 * len(values))
     colour, mark = colours(models), marks(models)
     for y, (name, (value, low, high)) in enumerate(values.items()):
         shade = colour.get(name, GREY)
         axes.plot([low, high], [y, y], color=shade, lw=2.5, solid_capstyle="butt")
         axes.plot(value, y, mark.get(name, "o"), color=shade, markersize=9)
-        text = number.format(100 * value)
+        text = number.format(100 * value).replace("-", "−")
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # hides the line at 0
         axes.annotate(text, (value, y), (0, 9), textcoords="offset points", ha="center", bbox=box)
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.4, -0.6)
-    axes.set_title(wrapped(title))
+    set_title(figure, title)
     return figure, axes
 
 
@@ -116,27 +115,29 @@ def genre_scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """
     first = next(iter(tables.values()))
     scores = np.array([table["f1"].to_numpy() for table in tables.values()]).T  # (genres, systems)
-    figure, axes = single_axes(2.6 + 0.7 * len(tables), 1.6 + 0.3 * len(first))
+    names = _genre_labels(first["genre"], first["n_test"])
+    figure, axes = single_axes(max(3.5, 0.6 + label_width(names) + 0.5 * len(tables)), 1.6 + 0.3 * len(first))
     shade = shades(PALETTE[0])
     axes.imshow(scores, cmap=shade, vmin=0, vmax=1, aspect="auto")
-    best = np.nan_to_num(scores).max(axis=1, keepdims=True)
+    shown = np.round(100 * scores)
+    highest = np.nanmax(shown, axis=1, initial=1)  # no score that is shown as 0 is the highest
     for (row, column), score in np.ndenumerate(scores):
-        weight = "bold" if score == best[row, 0] and len(tables) > 1 else "normal"
+        weight = "bold" if shown[row, column] == highest[row] and len(tables) > 1 else "normal"
         if not np.isnan(score):
-            text, colour = f"{100 * score:.0f}", ink(shade, score)
+            text, colour = f"{shown[row, column]:.0f}", ink(shade, score)
             axes.text(column, row, text, ha="center", va="center", fontsize=9, fontweight=weight, color=colour)
-    _genre_axis(axes, first["genre"], first["n_test"])
+    _genre_axis(axes, names)
     axes.set_ylim(len(first) - 0.5, -0.5)
     axes.set_xticks(range(len(tables)), list(tables), rotation=90)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"F1 of each genre in %{' (bold: highest)' if len(tables) > 1 else ''}")
+    set_title(figure, f"F1 of each genre in %{' (bold: highest)' if len(tables) > 1 else ''}")
     return figure
 
 
 @styled
 def confusion(matrix: np.ndarray, classes: Sequence[str], colour: str, title: str) -> Figure:
-    """Draw a confusion matrix, in percent of the tracks of each actual genre.
+    """Draw a confusion matrix, in percent of the tracks of each actual genre. A share that rounds to 0 is blank.
 
     Args:
         matrix: (classes, classes) number of tracks by actual class (rows) and predicted class (columns). The numbers
@@ -146,21 +147,25 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], colour: str, title: st
     names = list(map(label, classes))
     tracks = matrix.sum(axis=1)
     share = matrix / np.maximum(tracks[:, None], 1)
-    side, margin = 1.2 + 0.36 * len(classes), 0.08 * max(map(len, names))  # inches
-    width = 0.8 + margin + side
-    figure, axes = single_axes(width, width)
+    rows = _genre_labels(classes, tracks)
+    side = max(2, 0.29 * len(classes))  # inches
+    figure, axes = single_axes(0.4 + label_width(rows) + side, 1 + label_width(names) + side)
     shade = shades(colour)
     axes.imshow(share, cmap=shade, vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(share):
-        if value:
-            text = f"{100 * value:.0f}"
+        text = f"{100 * value:.0f}"
+        if text != "0":
             axes.text(column, row, text, ha="center", va="center", fontsize=9, color=ink(shade, value))
     axes.set_xticks(range(len(classes)), names, rotation=90)
-    axes.set_yticks(range(len(classes)), [f"{name} ({n:.0f})" for name, n in zip(names, tracks, strict=True)])
+    axes.set_yticks(range(len(classes)), rows)
     axes.set(xlabel="predicted genre", ylabel="actual genre (test tracks)")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    figure.suptitle(wrapped(title, int(TITLE_WIDTH * min(width, TITLE_INCHES) / TITLE_INCHES)))
+    edges = np.arange(1, len(classes)) - 0.5
+    axes.set_xticks(edges, minor=True)
+    axes.set_yticks(edges, minor=True)
+    axes.grid(which="minor", color=LIGHT, lw=0.5)
+    axes.spines[:].set(visible=True, color=LIGHT)
+    axes.tick_params(which="both", length=0)
+    set_title(figure, title)
     return figure
 
 
@@ -174,7 +179,7 @@ def agreements(correct: Mapping[str, np.ndarray], genres: pd.Series, order: Sequ
         order: genres from top to bottom.
     """
     groups = _group_by_agreement(correct)
-    figure, axes = single_axes(7, 1.2 + 0.36 * len(order))
+    figure, axes = single_axes(WIDTH, 1.2 + 0.3 * len(order) + 0.2 * len(groups))
     tracks = genres.value_counts().reindex(list(order), fill_value=0).to_numpy()
     left = np.zeros(len(order))
     for name, (members, shade) in groups.items():
@@ -182,11 +187,11 @@ def agreements(correct: Mapping[str, np.ndarray], genres: pd.Series, order: Sequ
         hatch = "////" if shade == DARK else None  # in grey print, a model's colour may look like DARK
         axes.barh(range(len(order)), share, left=left, color=shade, edgecolor="white", hatch=hatch, label=name)
         left += share
-    _genre_axis(axes, order, tracks)
+    _genre_axis(axes, _genre_labels(order, tracks))
     sizes = ", ".join(f"{name} on {100 * members.mean():.0f} %" for name, (members, _) in groups.items())
-    title = wrapped(f"{len(genres)} tracks: {sizes}")
-    axes.set(xlim=(0, 100), xlabel="percent of the genre's tracks", title=title)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    set_title(figure, f"{len(genres)} tracks: {sizes}")
+    axes.set(xlim=(0, 100), xlabel="percent of the genre's tracks")
+    figure.legend(loc="outside lower left")
     return figure
 
 
@@ -222,7 +227,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: Mapping[str, int])
         curves: tables with the columns `systems.CURVE_COLUMNS`, by model.
         runs: number of runs of each model.
     """
-    figure, axes = single_axes(8.5, 4)
+    figure, axes = single_axes(WIDTH, 3.6 + 0.2 * len(curves))
     colour, mark = colours(curves), marks(curves)
     for model, curve in curves.items():
         mean, deviation = curve["validation_accuracy"], curve["validation_accuracy_std"]
@@ -231,18 +236,27 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: Mapping[str, int])
             final += f" ± {100 * deviation.iloc[-1]:.1f}"
             axes.fill_between(curve["epoch"], mean - deviation, mean + deviation, color=colour[model], alpha=0.2, lw=0)
         axes.plot(curve["epoch"], mean, color=colour[model], label=f"{final} %", marker=mark[model], markersize=5)
-    axes.set(xlabel="epoch", ylabel="validation accuracy in %", ylim=(0, 1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    axes.set(xlabel="epoch", ylabel="validation accuracy in %")
+    axes.yaxis.set_major_formatter(_percent)
     several = any(number > 1 for number in runs.values())
-    axes.set_title(f"Validation accuracy{', mean ± standard deviation over the runs' if several else ''}")
+    set_title(figure, f"Validation accuracy{', mean ± standard deviation over the runs' if several else ''}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), title="after the last epoch")
+    figure.legend(loc="outside lower left", title="after the last epoch", alignment="left")
     return figure
 
 
-def _genre_axis(axes: Axes, genres: Iterable[str], counts: Iterable[int]) -> None:
-    """Label the vertical axis with the genres, from top to bottom, and the number of test tracks of each."""
-    names = [f"{label(genre)} ({count})" for genre, count in zip(genres, counts, strict=True)]
+def _percent(share: float, _position: float) -> str:
+    """Label of a tick in percent."""
+    return f"{100 * share:.4g}".replace("-", "−")
+
+
+def _genre_labels(genres: Iterable[str], counts: Iterable[float]) -> list[str]:
+    """Names of the genres, each with its number of test tracks."""
+    return [f"{label(genre)} ({count:.0f})" for genre, count in zip(genres, counts, strict=True)]
+
+
+def _genre_axis(axes: Axes, names: Sequence[str]) -> None:
+    """Label the vertical axis with the genres, from top to bottom."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_ylabel("genre (test tracks)")

@@ -17,9 +17,15 @@ figure, .wide { overflow-x: auto }
 figure { background: #fff; border: 1px solid var(--line); border-radius: 6px; box-sizing: border-box; margin: 0;
          max-width: 100%; padding: .5rem; width: fit-content }
 img { display: block; height: auto; max-width: 100% }
+p { max-width: 48rem }
+.wide { margin: 1rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-@media (max-width: 40rem) { body, figure { padding: .3rem } }
 td, th { border-bottom: 1px solid var(--line); padding: .3rem .8rem; text-align: left; white-space: nowrap }
+@media (max-width: 40rem) {
+  body, figure { padding: .3rem }
+  img { max-width: none; zoom: .72 }
+  td, th { padding: .3rem .4rem }
+}
 """
 
 

@@ -16,6 +16,7 @@ from fma_genre.common.errors import printable
 from fma_genre.common.params import DEMO
 from fma_genre.common.urls import masked
 
+COMPARISON = "comparison"  # name of the file with the differences from the reference
 MARK = "<!-- metric differences -->"  # identifies the comment, so that later pushes update it
 METRICS = {  # names in the table, by key in metrics/<name>.json; validation first, as choices depend on it
     "validation_accuracy": "validation accuracy", "validation_f1": "validation F1",
@@ -78,30 +79,38 @@ def _heading(base: str) -> str:
 
 
 def _metrics(before: Results, after: Results, base: str) -> Iterator[str]:
-    """Yield sentences about metrics that were measured on different data, then a table of changed metrics."""
+    """Yield sentences about metrics that were measured on different data, then tables of changed metrics."""
     other_tracks = _tracks(before.stages) != _tracks(after.stages)
     not_comparable: dict[tuple[str, str], list[str]] = defaultdict(list)  # names of files, by old and new data
-    rows: list[str] = []
+    systems: list[str] = []  # rows of the tables
+    differences: list[str] = []
     for name in sorted({*before.metrics, *after.metrics}, key=_file_order):
         old, new = before.metrics.get(name, {}), after.metrics.get(name, {})
         if old and new and (other_tracks or _data(old) != _data(new)):
             not_comparable[_data(old), _data(new)].append(name)
         else:
+            rows = differences if name == COMPARISON else systems
             rows += _rows(name, dict(_shown_metrics(old)), dict(_shown_metrics(new)))
 
     for (old_data, new_data), names in not_comparable.items():
         data = _data_difference(old_data, new_data, base)
         yield f"**Not comparable**: the metrics of {_list(names)} were measured on {data}."
-    if rows:
-        head = f"| | metric | {_code(base)}, % | this branch, % | change |"
-        yield "\n".join([head, "|---|---|--:|--:|--:|", *rows])
-    elif not not_comparable:
+    if not (systems or differences or not_comparable):
         yield "The scores on the validation and test tracks have not changed."
+    if systems:
+        yield _metrics_table(systems, base)
+    if differences:
+        yield _folded("Differences from the reference", [_metrics_table(differences, base)])
+
+
+def _metrics_table(rows: Sequence[str], base: str) -> str:
+    head = f"| | metric | {_code(base)}, % | this branch, % | change |"
+    return "\n".join([head, "|---|---|--:|--:|--:|", *rows])
 
 
 def _file_order(name: str) -> tuple[bool, bool, str]:
     """Sort key of metrics files: the promoted model first, then the systems, and the comparison last."""
-    return name != "promoted", name == "comparison", name
+    return name != "promoted", name == COMPARISON, name
 
 
 def _data_difference(old: str, new: str, base: str) -> str:
@@ -114,7 +123,7 @@ def _rows(name: str, before: Mapping[str, float], after: Mapping[str, float]) ->
     for metric in {**before, **after}:
         old, new = before.get(metric), after.get(metric)
         if old != new:
-            change = f"{100 * (new - old):+.2f}" if old is not None and new is not None else ""
+            change = f"{100 * (new - old):+z.2f}" if old is not None and new is not None else ""
             cells = f"{_percent(old)} | {_percent(new)} | {change}".replace("-", "−")
             yield f"| {_code(name)} | {_text(metric)} | {cells} |"
 
@@ -164,7 +173,7 @@ def _mapping(value: Any) -> Values:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
+    return "" if value is None else f"{100 * value:z.2f}"
 
 
 # Stages. ----------------------------------------------------------------------------------------------------------
@@ -313,7 +322,12 @@ def _figures(addresses: Mapping[str, str]) -> Iterator[str]:
     if shown:
         yield f"Figures that changed:\n\n{shown[0]}"
     if shown[1:]:
-        yield "\n\n".join(["<details><summary>More figures</summary>", *shown[1:], "</details>"])
+        yield _folded("More figures", shown[1:])
+
+
+def _folded(summary: str, paragraphs: Sequence[str]) -> str:
+    """Hide paragraphs until the reader clicks on their summary."""
+    return "\n\n".join([f"<details><summary>{summary}</summary>", *paragraphs, "</details>"])
 
 
 def _list(names: Sequence[str]) -> str:

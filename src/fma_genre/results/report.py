@@ -13,6 +13,7 @@ from fma_genre.results.result import Result
 
 MACRO = ("precision", "recall", "f1")
 MAX_REASONS = 5  # maximum number of named reasons why tracks are left out
+SPACE = "\N{NO-BREAK SPACE}"  # keeps a cell of a table on one line
 
 
 def report(comparison: Comparison) -> str:
@@ -85,14 +86,14 @@ def _scores(comparison: Comparison) -> str:
 def _score_cells(row: Result) -> list[str]:
     interval = row.intervals["accuracy"]
     macro = [_percent(row.intervals[metric].value) for metric in MACRO]
-    runs = " × ".join(str(number) for _, number in row.system.run_sources)
+    runs = f"{SPACE}×{SPACE}".join(str(number) for _, number in row.system.run_sources)
     return [row.key, runs, _mean(row), _range(interval), *macro, _summary_percent(row, "validation_accuracy")]
 
 
 def _mean(row: Result) -> str:
     """Accuracy in %, with its standard deviation over the runs if it has one."""
     value = _percent(row.intervals["accuracy"].value)
-    return value if row.deviation is None else f"{value} ± {_percent(row.deviation)}"
+    return value if row.deviation is None else f"{value}{SPACE}±{SPACE}{_percent(row.deviation)}"
 
 
 def _legend(comparison: Comparison) -> str:
@@ -170,7 +171,7 @@ def _difference_table(differences: Sequence[Difference], comparison: Comparison)
             _signed_range(difference.intervals["f1"]),
             f"{difference.p_holm:.2g}",
             _percent(difference.resolution),
-            verdict(difference, comparison),
+            verdict(difference, comparison).replace(" ", SPACE),
         ]
         for difference in differences
     ]
@@ -216,11 +217,13 @@ def _ensembles(comparison: Comparison) -> list[str]:
 
 def _mcnemar(comparison: Comparison, reference: str) -> str:
     tests = [
-        f"{key} p = {test.p:.2g} (only {reference} is correct on {_count(test.only_first)}, only {key} on"
-        f" {test.only_second})"
+        f"{key} {'p < 0.001' if test.p < 0.001 else f'p = {test.p:.2g}'} ({test.only_first}, {test.only_second})"
         for key, test in comparison.mcnemar.items()
     ]
-    return f"Footnote: McNemar's exact test, which takes tracks as independent: {'; '.join(tests)}."
+    return (
+        "Footnote: McNemar's exact test, which takes tracks as independent (in brackets: number of tracks on which only"
+        f" {reference} is correct, and number on which only the other is): {'; '.join(tests)}."
+    )
 
 
 # Architecture and input. ------------------------------------------------------------------------------------------
@@ -331,7 +334,7 @@ def _summary_percent(row: Result, name: str) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}"
+    return f"{100 * share:+z.1f}"
 
 
 def _range(interval: Interval) -> str:
@@ -340,10 +343,6 @@ def _range(interval: Interval) -> str:
 
 def _signed_range(interval: Interval) -> str:
     return f"[{_signed(interval.low)}, {_signed(interval.high)}]"
-
-
-def _count(tracks: int) -> str:
-    return "1 track" if tracks == 1 else f"{tracks} tracks"
 
 
 def _enumerate(names: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """Style of all figures: colours and marks of the models, fonts, and reproducible SVG files.
 
 A model has the same colour and mark in every figure. Colour-blind readers can tell the colours apart. The first two
-also differ in grey print. The background is white, even on a dark page.
+also differ in grey print. The background is white, even on a dark page. Figures are narrow, so that they are readable
+on a phone.
 """
 
 import io
@@ -28,7 +29,8 @@ PALETTE = (
 MARKS = "osD^vPX<>*"
 GREY, LIGHT, MEDIUM, DARK = "#767676", "#D9D9D9", "#A6A6A6", "#4D4D4D"
 MAX_NAME_LENGTH = 32  # characters of a genre's name
-TITLE_WIDTH = 64  # characters in a line
+WIDTH = 5.2  # inches
+CHARACTERS = 12  # of a title in an inch
 STYLE: Any = {
     "svg.hashsalt": "fma-genre",  # makes ids reproducible
     "font.size": 10,
@@ -72,9 +74,19 @@ def label(genre: str) -> str:
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
 
 
-def wrapped(title: str, width: int = TITLE_WIDTH) -> str:
-    """Break a title into lines of at most `width` characters, but not between a number and its unit %."""
-    return textwrap.fill(title.replace(" %", "\N{NO-BREAK SPACE}%"), width)
+def wrapped(title: str, width: float) -> str:
+    """Break a title into lines of at most `width` inches, but not between a number and its unit %."""
+    return textwrap.fill(title.replace(" %", "\N{NO-BREAK SPACE}%"), int(width * CHARACTERS), break_on_hyphens=False)
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """Write a title above a figure, from its left edge on."""
+    figure.suptitle(wrapped(title, figure.get_figwidth()), x=0.01, ha="left")
+
+
+def label_width(labels: Iterable[str]) -> float:
+    """Width of the longest label of an axis, in inches."""
+    return 0.08 * max(map(len, labels))
 
 
 def single_axes(width: float, height: float) -> tuple[Figure, Axes]:

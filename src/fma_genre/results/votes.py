@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fma_genre.results.predictions import PICTURE_MAX
-from fma_genre.results.style import label, shades, styled, wrapped
+from fma_genre.results.style import WIDTH, label, label_width, set_title, shades, styled, wrapped
 
 SHOWN_GENRES = 3  # genres with the highest mean probability in a clip
 TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
@@ -33,13 +33,15 @@ def votes(clips: Sequence[Clip], classes: Sequence[str], frequencies: np.ndarray
         frequencies: (bins,) centres in Hz of the bins before the spectrograms were reduced, ascending.
         colour: colour of the model; white means probability 0, this colour probability 1.
     """
-    figure = Figure(figsize=(7, 0.6 + 2.6 * len(clips)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.6 * len(clips)), layout="constrained")
+    title_width = WIDTH - label_width(map(label, classes))
     rows = figure.subplots(2 * len(clips), 1, height_ratios=[2.5, 1] * len(clips), squeeze=False)[:, 0]
     for clip, above, below in zip(clips, rows[::2], rows[1::2], strict=True):
         _spectrogram(above, clip, frequencies)
+        above.set_title(wrapped(clip.title, title_width))
         _segment_votes(below, clip, classes, colour)
     rows[-1].set_xlabel("seconds")
-    figure.suptitle(wrapped(title))
+    set_title(figure, title)
     return figure
 
 
@@ -51,7 +53,7 @@ def _spectrogram(axes: Axes, clip: Clip, frequencies: np.ndarray) -> None:
     )
     ticks, positions = _ticks(frequencies)
     axes.set_yticks(positions, [f"{hertz / 1000:g}" for hertz in ticks])
-    axes.set(title=wrapped(clip.title), ylabel="kHz" if frequencies.any() else "bins", xticks=[])
+    axes.set(ylabel="kHz" if frequencies.any() else "bins", xticks=[])
 
 
 def _segment_votes(axes: Axes, clip: Clip, classes: Sequence[str], colour: str) -> None:
