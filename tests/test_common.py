@@ -5,8 +5,10 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -263,6 +265,34 @@ def test_an_invalid_number_of_workers_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InputError, match=r"^FMA_WORKERS: expected a number of .* from 1 to 9999, found '") as error:
         workers.worker_count()
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.filterwarnings("ignore:4 tasks which were still being processed")  # joblib says that they were stopped
+def test_sigterm_waits_until_the_workers_have_started() -> None:
+    """joblib cannot stop workers that are only partly started: it would raise another error."""
+    started = []
+
+    def tasks() -> Iterator[tuple[Callable[..., None], tuple[float], dict[str, object]]]:
+        for number in range(4):
+            signal.raise_signal(signal.SIGTERM)
+            started.append(number)
+            yield joblib.delayed(time.sleep)(60)
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        begun = time.monotonic()
+        parallel = joblib.Parallel(n_jobs=2, pre_dispatch="all", return_as="generator")
+        with pytest.raises(SystemExit) as end:
+            list(workers.run_in_workers(parallel, tasks(), lambda: ""))
+    finally:
+        handler = signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 143
+    assert started == [0, 1, 2, 3], "SIGTERM was not deferred"
+    assert time.monotonic() - begun < 30, "the workers were not stopped"
+    assert handler is stop, "the handler was not restored"
 
 
 def test_an_error_is_one_line_that_controls_no_terminal() -> None:

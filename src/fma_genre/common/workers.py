@@ -3,7 +3,8 @@
 import os
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from joblib import Parallel, cpu_count
@@ -26,17 +27,40 @@ def worker_count() -> int:
 def run_in_workers(parallel: Parallel, tasks: Iterable[Any], hint: Callable[[], str]) -> Iterator[Any]:
     """Yield the results of `parallel(tasks)`; `parallel` must return a generator.
 
-    A terminal sends Ctrl-C to the workers, too. To make them ignore it, this process ignores it while they start.
+    A terminal sends Ctrl-C to the workers, too. To make them ignore it, this process ignores it while they start. A
+    SIGTERM is deferred meanwhile, because joblib cannot stop workers that are only partly started.
 
     Raises:
         InputError: a worker was killed, e.g. by the kernel when memory ran out. The message ends with `hint()`.
     """
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    results, arrived = _start(parallel, tasks)
     try:
-        results = parallel(tasks)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    try:
+        if arrived:
+            signal.raise_signal(signal.SIGTERM)
         yield from results
+    except SystemExit:
+        _stop(results)
+        raise
     except TerminatedWorkerError as error:
         raise InputError(f"a worker process was killed, perhaps because memory ran out: {hint()}") from error
+
+
+def _stop(results: Generator[Any]) -> None:
+    """Stop the workers. A thread of joblib that was about to send them a task may fail, which is not reported."""
+    report, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        results.close()
+    finally:
+        threading.excepthook = report
+
+
+def _start(parallel: Parallel, tasks: Iterable[Any]) -> tuple[Generator[Any], list[int]]:
+    """Start the workers; return the generator of the results, and the SIGTERMs that arrived meanwhile."""
+    arrived: list[int] = []
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    on_terminate = signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
+    try:
+        return parallel(tasks), arrived
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)
+        signal.signal(signal.SIGTERM, on_terminate)
