@@ -4,10 +4,11 @@
 # make show         write all results to a single page, page.html
 # make diff         print what this branch changes in the results, compared with BASE: make diff BASE=main
 # make experiments  list the last commit and the experiments since, the best validation accuracy first
+# make choose       run candidates for a recipe, and rank them by validation accuracy: make choose MODEL=birnn
 # make attack       run the slow tests: killed processes, full disks, damaged files, experiments
 # make audit        list known vulnerabilities of the pinned packages; fail if a package cannot be checked
 # make lock         pin the newest package versions that pyproject.toml allows
-.PHONY: help repro test show diff experiments attack audit lock
+.PHONY: help repro test show diff experiments choose attack audit lock
 
 PYTHON ?= python3
 BASE ?= main
@@ -37,6 +38,9 @@ diff: .venv/installed
 
 experiments: .venv/installed
 	@python src/experiments.py
+
+choose: .venv/installed
+	@python src/choose.py $(MODEL)
 
 attack: .venv/installed
 	@ATTACK=all pytest -m slow

@@ -9,8 +9,8 @@ a JSON object:
 
 The first line on standard error names the model and its training data. A file of digital silence has no genre: its line
 is `silence`, and its JSON object has `"silent": true` and no genres. For an unreadable file, a one-line error is
-printed, and the exit code is 1. If more than a tenth of a file cannot be decoded, a warning is printed, and the exit
-code stays 0.
+printed, and the exit code is 1. If more than a tenth of a file cannot be decoded, or if its band is narrower than that
+of the training data, a warning is printed, and the exit code stays 0.
 
 --plot draws the votes of each file's segments over time, except for silent files. A figure replaces an existing file of
 the same name, but never a folder.
@@ -62,6 +62,8 @@ def main() -> int:
         print(as_json(path, prediction) if arguments.json else as_row(name, prediction, *widths), flush=True)
         if prediction.missing > MAX_MISSING * (prediction.seconds + prediction.missing):
             print_error(f"{name}: {prediction.missing:.1f} s could not be decoded")
+        if model.is_narrow(prediction):
+            print_error(f"{name}: {narrow(prediction, model)}")
         if figure and not prediction.silent:
             try:
                 style.save(draw(prediction, model, path, colour), figure)
@@ -100,6 +102,11 @@ def as_json(path: Path, prediction: FilePrediction) -> str:
     shares = {genre: round(share, 6) for genre, share in top(prediction).items()}
     seconds, silent = round(prediction.seconds, 3), prediction.silent
     return json.dumps({"file": str(path), "seconds": seconds, "silent": silent, "genres": shares}, allow_nan=False)
+
+
+def narrow(prediction: FilePrediction, model: Ensemble) -> str:
+    found, expected = (f"{band / 1000:.1f} kHz" for band in (prediction.band, model.band))
+    return f"no sound above {found}; the model was trained on sound up to {expected}, so errors are more likely"
 
 
 def figure_paths(folder: Path | None, files: list[Path]) -> Iterator[Path | None]:

@@ -31,6 +31,15 @@ NOT_RUN = {
     "python benchmarks/extraction.py": "takes ten minutes",
     "python benchmarks/training.py": "takes minutes",
     "python benchmarks/svm_head.py": "takes minutes",
+    **{
+        f"python benchmarks/recipe.py benchmarks/recipe/{arguments}.jsonl": "test_recipe.py runs it in miniature"
+        for arguments in (
+            "screening.yaml --out benchmarks/recipe/screening",
+            "finalists.yaml --repeats 3 --out benchmarks/recipe/finalists",
+        )
+    },
+    "python benchmarks/robustness.py": "test_robustness.py runs it in miniature",
+    "make choose MODEL=cnn": "test_choose.py runs it in miniature",
     "python benchmarks/evaluation.py": "takes minutes",
     "python benchmarks/rehearsal.py archives big --audio A.zip --metadata M.zip --size medium": "test_rehearsal.py",
     "python benchmarks/rehearsal.py run big --fill --links": "test_rehearsal.py runs it in miniature",

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,29 @@ def test_an_unreadable_file_is_one_line_and_the_others_go_on(
     for line, (name, reason) in zip(errors, bad.items(), strict=True):
         assert line.startswith(f"predict: {tmp_path / name}".replace("\x1b", "?"))
         assert f"expected audio, found: {reason}" in line
+
+
+def test_a_file_with_a_narrow_band_is_predicted_with_a_warning(finished: Project, tmp_path: Path) -> None:
+    """The tests' models are trained on sound up to 11 kHz. A file of a high rate may have no sound above 4 kHz."""
+    noise = np.random.default_rng(0).normal(scale=0.1, size=5 * RATE)
+    spectrum = np.fft.rfft(noise)
+    spectrum[np.fft.rfftfreq(len(noise), 1 / RATE) > 4000] = 0
+    soundfile.write(tmp_path / "wide.flac", noise, RATE)
+    soundfile.write(tmp_path / "8kHz.flac", noise[: 3 * 8000], 8000)
+    soundfile.write(tmp_path / "low.flac", np.fft.irfft(spectrum), RATE, subtype="PCM_24")
+    soundfile.write(tmp_path / "silent.flac", np.zeros(5 * RATE), RATE)
+    files = [str(tmp_path / f"{name}.flac") for name in ("wide", "8kHz", "low", "silent")]
+    for model, highest in (("cnn", "10.7 kHz"), ("birnn", "11.0 kHz")):
+        done = finished.run_here("src/predict.py", "--model", f"models/{model}", *files)
+        assert len(done.stdout.splitlines()) == 4
+        _, *warnings = done.stderr.splitlines()
+        pattern = r"predict: (.*): no sound above (\S+) kHz; the model was trained on sound up to (.*), so .*"
+        found = [re.fullmatch(pattern, line) for line in warnings]
+        assert [match and match[1] for match in found] == files[1:3]
+        for match in found:
+            assert match
+            assert float(match[2]) == pytest.approx(4, abs=0.5)
+            assert match[3] == highest
 
 
 def test_votes_are_drawn_once_a_file(finished: Project, clips: dict[int, Path], tmp_path: Path) -> None:
@@ -310,7 +334,7 @@ def test_a_model_without_probabilities_is_one_line(
 
 
 def test_json_is_never_nan(sound: Path) -> None:
-    found = prediction.FilePrediction(("Folk",), np.full((1, 1), np.nan), np.zeros(1), 1.0, 0.0, np.zeros((1, 1)))
+    found = prediction.FilePrediction(("Folk",), np.full((1, 1), np.nan), np.zeros(1), 1.0, 0.0, 0.0, np.zeros((1, 1)))
     with pytest.raises(ValueError, match="not JSON compliant"):
         predict.as_json(sound, found)
 

@@ -33,6 +33,11 @@ from fma_genre.learning.inference import predict_runs
 from fma_genre.results.predictions import PICTURE_FRAMES, thumbnail
 from fma_genre.store import Description
 
+FULL_BAND = 0.9  # a file is narrow if its band ends below this share of the band that the model was trained on
+# A bin belongs to a window's band if at least MIN_FILLED of its frames are at most DEPTH below the window's maximum.
+# docs/recipe.md counts the clips that are narrow by this rule.
+MIN_FILLED = 0.05
+DEPTH = 90  # dB; deeper levels may be noise of 16-bit audio
 SILENCE = 2.0**-15  # largest standard deviation of a silent window: one step of 16-bit audio
 PROCESS = os.getpid()  # the process that imported this module
 
@@ -69,6 +74,7 @@ class FilePrediction:
     starts: np.ndarray  # (segments,): start of each segment in s
     seconds: float  # decoded duration in s
     missing: float  # duration in s that could not be decoded
+    band: float  # Hz: upper end of the file's band, at most that of the model; 0 if the file is silent
     picture: np.ndarray  # (frames, bins): thumbnail of the spectrogram
 
     @property
@@ -119,6 +125,15 @@ class Ensemble:
             return f"{name} was trained on the synthetic demo and knows nothing about music"
         return f"{name} was trained on {printable(store.dataset[:MAX_TEXT_LENGTH])}"
 
+    @property
+    def band(self) -> float:
+        """Upper end of the band that the model was trained on in Hz; 0 if its bins are not frequencies."""
+        return float(self.frequencies.max())
+
+    def is_narrow(self, prediction: FilePrediction) -> bool:
+        """Return whether a file's band is narrower than that of the training data, which makes errors more likely."""
+        return not prediction.silent and prediction.band < FULL_BAND * self.band
+
     def __repr__(self) -> str:
         return f"<Ensemble: {self.description}>"
 
@@ -153,7 +168,7 @@ class Ensemble:
     def _predict_windows(self, path: Path) -> FilePrediction:
         store = self.settings.store
         probabilities: list[np.ndarray] = []
-        starts, pictures, seconds, missing, position = [], [], 0.0, 0.0, 0.0
+        starts, pictures, seconds, missing, position, band = [], [], 0.0, 0.0, 0.0, 0.0
         for window in _quietly(audio.windows(path, store.sample_rate, store.seconds)):
             samples, start = window.samples, position
             position += window.length
@@ -161,9 +176,12 @@ class Ensemble:
             has_votes = any(votes.any() for votes in probabilities)
             if not self._is_long_enough(samples, has_votes):
                 continue
-            votes, times, levels = self._predict_window(samples, start)
+            power = self.representation.power(samples)
+            levels = quantised_levels(power, store.floor_db)
+            votes, times = self._predict_window(samples, levels, start)
             probabilities.append(votes)
             starts.append(times)
+            band = max(band, self._band(power) if votes.any() else 0)
             duration = len(samples) / store.sample_rate
             pictures.append(thumbnail(levels, max(1, round(PICTURE_FRAMES * duration / store.seconds))))
             seconds += duration
@@ -173,23 +191,30 @@ class Ensemble:
             starts=np.concatenate(starts),
             seconds=seconds,
             missing=missing,
+            band=band,
             picture=np.concatenate(pictures),
         )
 
-    def _predict_window(self, samples: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _predict_window(self, samples: np.ndarray, levels: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
         """Predict the segments of a window that begins at `start` seconds.
 
+        Args:
+            levels: stored levels of the window (frames, bins).
+
         Returns:
-            Probabilities (segments, classes), or one row of zeros for silence; start of each segment in s (segments,);
-            levels (frames, bins).
+            Probabilities (segments, classes), or one row of zeros for silence; start of each segment in s (segments,).
         """
         store = self.settings.store
-        levels = quantised_levels(self.representation.power(samples), store.floor_db)
         if samples.std() <= SILENCE:
-            return np.zeros((1, len(self.classes)), np.float32), np.array([start]), levels
+            return np.zeros((1, len(self.classes)), np.float32), np.array([start])
         clip = self._clip(levels)
         times = start + clip.even_segments()[1].cpu().numpy() * store.hop / store.sample_rate
-        return self._predict_clip(clip), times, levels
+        return self._predict_clip(clip), times
+
+    def _band(self, power: np.ndarray) -> float:
+        """Upper end in Hz of the band that a window's power (frames, bins) fills."""
+        filled = (power > power.max() * 10 ** (-DEPTH / 10)).mean(axis=0) >= MIN_FILLED
+        return float(self.frequencies[filled].max(initial=0))
 
     def _is_long_enough(self, samples: np.ndarray, has_votes: bool) -> bool:
         """Return whether a window has at least one segment, or any sample if no window has a vote yet."""

@@ -1,0 +1,174 @@
+"""Accuracy of all systems on copies of the clips, e.g. at a lower sample rate, compared with the clips themselves.
+
+    python benchmarks/robustness.py [--split validation] [--copies "16 kHz" …] [--out FILE]
+
+The script needs the outputs of `dvc repro`. It makes copies of the clips of the validation or test tracks, and extracts
+their spectrograms. The trained models and the baselines, fitted to the unchanged training tracks, predict them. To
+choose a recipe, use the validation tracks. FILE receives the numbers as JSON. Copies and spectrograms are kept in
+data/work/robustness, so an interrupted run resumes.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import numpy as np
+import pandas as pd
+
+import baseline as baseline_stage
+import evaluate as evaluate_stage
+from copies import CHANGES, copied_archive, extract_store
+from cross_validation import cell, difference
+from fma_genre import store
+from fma_genre.common import files, params, schema, stage
+from fma_genre.common.errors import errors_in_one_line
+from fma_genre.common.params import BaselineKeys, Params, Spectrograms
+from fma_genre.learning import build, checkpoint
+from fma_genre.learning.clips import Clips
+from fma_genre.learning.device import devices, make_deterministic
+from fma_genre.results import systems
+from fma_genre.results.comparison import Comparison, compare
+from fma_genre.results.markdown import table
+from fma_genre.results.predictions import SplitPredictions
+from fma_genre.results.systems import System
+from fma_genre.scored_split import score_split, use_split
+
+CLEAN, COPY = "clean", "copy"  # the clips themselves; the split of all copies
+WORK = store.DATA / "work" / "robustness"
+Stores = Mapping[str, store.Store]  # by representation
+
+
+def main() -> None:
+    arguments = parse(sys.argv[1:])
+    with errors_in_one_line("robustness"):
+        make_deterministic(seed=0)
+        parameters = params.load()
+        stores = {name: store.open_store(name) for name in parameters.spectrograms.representations}
+        for opened in stores.values():
+            store.check_current(opened, parameters)
+        index = next(iter(stores.values())).index
+
+        clean = [use_split(system, arguments.split) for system in systems.load(parameters, index)]
+        predicted = {CLEAN: clean}
+        for name in arguments.copies:
+            copies = extract_copies(name, arguments.split, stores, parameters.spectrograms)
+            predicted[name] = [predict(system, parameters, stores, copies) for system in clean]
+
+        tracks = score_split(index, arguments.split)
+        synthetic = parameters.data_set.synthetic
+        comparisons = {
+            name: compare(found, tracks, parameters.compare, dataset=parameters.dataset, synthetic=synthetic)
+            for name, found in predicted.items()
+        }
+        files.write_json(arguments.out, numbers(comparisons, arguments.split))
+        print(f"{accuracy_table(comparisons)}\n\n{legend(comparisons[CLEAN], arguments.split)}")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", default="validation", choices=["validation", "test"], help="default: %(default)s")
+    parser.add_argument("--copies", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="COPY")
+    parser.add_argument(
+        "--out", type=Path, default=WORK / "robustness.json", metavar="FILE", help="default %(default)s"
+    )
+    return parser.parse_args(arguments)
+
+
+def extract_copies(name: str, split: str, stores: Stores, settings: Spectrograms) -> Stores:
+    """Stores with copies of the clips of a split. All of their tracks are in the split COPY."""
+    tracks = next(iter(stores.values())).tracks(split).assign(split=COPY)
+    descriptions = {representation: opened.description for representation, opened in stores.items()}
+    archive = copied_archive(name, tracks["track_id"].tolist(), WORK / "archives")
+    folder = WORK / stage.fingerprint([archive.name, asdict(settings)])
+    return extract_store(archive, tracks, settings, descriptions, folder)
+
+
+# Predictions. -----------------------------------------------------------------------------------------------------
+
+
+def with_predictions(system: System, found: SplitPredictions) -> System:
+    return replace(system, predictions=replace(system.predictions, validation=found, test=found))
+
+
+def predict(system: System, parameters: Params, stores: Stores, copies: Stores) -> System:
+    """Predict the copies with a model, or with a baseline that is fitted to the unchanged training tracks."""
+    if system.is_model:
+        return with_predictions(system, predict_by_model(system.key, parameters, copies))
+    return with_predictions(system, predict_by_baseline(system.key, parameters, stores, copies))
+
+
+def predict_by_model(key: str, parameters: Params, copies: Stores) -> SplitPredictions:
+    folder, device = Path("models") / key, devices()[0]
+    settings, front_end = checkpoint.load(folder)
+    copy = copies[settings.store.representation]
+    checkpoint.check_store(folder, settings, copy.description)
+    runs = [checkpoint.load_run(folder, settings, seed) for seed in settings.seeds]
+    clips = Clips.load(copy, COPY, settings.train.segment_frames, device)
+    return evaluate_stage.predict_split(
+        [network.to(device) for network, _ in runs],
+        [head for _, head in runs if head],
+        build.move(front_end, device),
+        clips,
+        copy.used["track_id"].to_numpy(),
+    )
+
+
+def predict_by_baseline(key: str, parameters: Params, stores: Stores, copies: Stores) -> SplitPredictions:
+    where, baseline = f"baselines.{key}", parameters.baselines[key]
+    features, classifier = baseline_stage.load(baseline, where)
+    declared = {"features": features.Arguments, "classifier": classifier.Arguments}
+    arguments = schema.read_arguments(baseline.arguments, declared, where, schema.names(BaselineKeys))
+    known, classes = next(iter(stores.values())).used, next(iter(stores.values())).description.classes
+    values = features.features(arguments["features"], stores)
+    labels = pd.Index(classes).get_indexer(pd.Index(known["genre"]))
+    rows = {split: np.flatnonzero(known["split"] == split) for split in ("training", "validation")}
+    samples = [(values[found], labels[found]) for found in rows.values()]
+    fitted, _ = classifier.fit(arguments["classifier"], *samples)
+    tracks = next(iter(copies.values())).used["track_id"].to_numpy()
+    return baseline_stage.predict_split(fitted, tracks, features.features(arguments["features"], copies), len(classes))
+
+
+# Results. ---------------------------------------------------------------------------------------------------------
+
+
+def accuracy_table(comparisons: Mapping[str, Comparison]) -> str:
+    """Markdown table: accuracy of each system in %, and the difference on each kind of copies with its interval."""
+    results = {name: {row.key: row for row in found.rows} for name, found in comparisons.items()}
+    confidence = comparisons[CLEAN].confidence
+    lines = [["system", *comparisons]]
+    for key, clean in results[CLEAN].items():
+        changes = [difference(results[name][key], clean, confidence) for name in comparisons if name != CLEAN]
+        lines.append(
+            [key, f"{100 * clean.intervals['accuracy'].value:.1f}", *(cell(change, "+") for change in changes)]
+        )
+    return table(lines)
+
+
+def numbers(comparisons: Mapping[str, Comparison], split: str) -> dict[str, Any]:
+    clean = comparisons[CLEAN]
+    return {
+        "dataset": clean.dataset,
+        "split": split,
+        "tracks": len(clean.tracks),
+        "accuracy": {
+            name: {row.key: round(row.intervals["accuracy"].value, 4) for row in found.rows}
+            for name, found in comparisons.items()
+        },
+    }
+
+
+def legend(clean: Comparison, split: str) -> str:
+    return (
+        f"Accuracies in % on {len(clean.tracks)} {split} tracks of {clean.dataset}. The other columns show how much the"
+        f" accuracy changes on copies of these clips, with {100 * clean.confidence:g} % intervals."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The benchmark of robustness predicts copies of the clips with all systems of a finished project."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from project import ROOT, Project
+
+sys.path.append(str(ROOT / "benchmarks"))
+import robustness
+from copies import CHANGES, Change
+from fma_genre.results.predictions import read
+
+SYSTEMS = ["majority", "svm", "cnn", "cnn_svm_head", "birnn", "fusion"]
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    project = finished.copy(tmp_path / "project")
+    monkeypatch.chdir(project.path)
+    for name, value in project.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(CHANGES, "same", Change())  # lossless copies without any change
+    return project
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *arguments])
+    robustness.main()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_equal_copies_have_equal_results(
+    split: str, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results on the clips themselves are those of the pipeline."""
+    run(monkeypatch, "--split", split, "--copies", "same", "8 kHz", "--out", "out.json")
+    output = capsys.readouterr().out
+    table = [[cell.strip() for cell in line[2:-2].split("|")] for line in output.splitlines() if line.startswith("| ")]
+    rows = {name: cells for name, *cells in table}
+    assert rows.pop("system") == ["clean", "same", "8 kHz"]
+    assert sorted(rows) == sorted(SYSTEMS)
+    assert {cells[1] for cells in rows.values()} == {"+0.0 [+0.0, +0.0]"}
+
+    found = json.loads((project.path / "out.json").read_text())
+    assert found["accuracy"]["same"] == found["accuracy"]["clean"]
+    metrics = json.loads((project.path / "metrics/cnn.json").read_text())
+    expected = metrics["accuracy" if split == "test" else "validation_accuracy"]
+    assert found["accuracy"]["clean"]["cnn"] == pytest.approx(expected, abs=1e-4)
+    scored = getattr(read(project.path / "data/predictions/cnn.npz"), split)
+    assert found["tracks"] == len(scored.tracks)
+
+
+def test_a_rerun_extracts_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "--copies", "8 kHz", "--out", "out.json")
+    work = project.path / "data/work/robustness"
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.suffix in (".zip", ".npy")}
+    assert before
+    first = (project.path / "out.json").read_bytes()
+    run(monkeypatch, "--copies", "8 kHz", "--out", "out.json")
+    after = {path: path.stat().st_mtime_ns for path in work.rglob("*") if path.suffix in (".zip", ".npy")}
+    assert after == before
+    assert (project.path / "out.json").read_bytes() == first
