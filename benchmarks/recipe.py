@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -43,7 +44,7 @@ from fma_genre.archives import receipt
 from fma_genre.common import files, params, stage
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Model
-from fma_genre.common.workers import worker_count
+from fma_genre.common.workers import run_in_workers, worker_count
 from fma_genre.features.build import describe
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.build import FrontEnd
@@ -94,6 +95,7 @@ class Task:
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # stops the workers, too
     with errors_in_one_line("recipe"):
         tasks = make_tasks(arguments)
         run_all(tasks, arguments.out)
@@ -207,7 +209,8 @@ def run_all(tasks: Sequence[Task], out: Path) -> None:
         if task.settings not in stores:
             stores[task.settings] = make_stores(task)
     work = (delayed(run)(task, stores[task.settings]) for task in unfinished.values())
-    for record in Parallel(worker_count(), return_as="generator_unordered", batch_size=1)(work):
+    parallel = Parallel(worker_count(), return_as="generator_unordered", batch_size=1)
+    for record in run_in_workers(parallel, work, lambda: "a rerun resumes"):
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
         shown = {name: f"{correct / record['tracks']:.3f}" for name, correct in record["correct"].items()}
