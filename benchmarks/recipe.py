@@ -119,6 +119,8 @@ def make_tasks(arguments: argparse.Namespace) -> list[Task]:
     for repeat, name in product(range(arguments.repeats), candidates):
         changes = dict(candidates[name] or {})
         base, trial, share = changes.pop("base", None), changes.pop("trial", {}), changes.pop("share", 1.0)
+        if base not in (None, *candidates):
+            raise InputError(f"{arguments.candidates}: {name}: expected a candidate as base, found {base}")
         content = changed(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), changes)
         params.check(content)
         conditions = (CLEAN, *arguments.copies)

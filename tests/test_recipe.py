@@ -196,6 +196,13 @@ def test_a_search_resumes_and_ends_with_a_table(finished: Project, tmp_path: Pat
         ).stdout
 
     first = run()
+    (project.path / "wrong.yaml").write_text("longer: {base: today}\n", encoding="utf-8")
+    wrong = [*command[:2], "wrong.yaml", *command[3:]]
+    refused = subprocess.run(
+        wrong, cwd=project.path, env=project.environment, check=False, capture_output=True, text=True
+    )
+    assert refused.stderr == "recipe: wrong.yaml: longer: expected a candidate as base, found today\n"
+
     lines = (project.path / "r.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     assert [(record["candidate"], record["fold"]) for record in records] == [
