@@ -4,9 +4,7 @@ FFmpeg makes the copies, so its resampler and its MP3 encoder are not those of t
 the original's members, and can be used as `audio` of a data set.
 """
 
-import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ import soundfile
 from joblib import Parallel, delayed
 
 from fma_genre.archives import clips, receipt, zips
-from fma_genre.common import files
+from fma_genre.common import documents, files
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Spectrograms
 from fma_genre.common.workers import worker_count
@@ -64,7 +62,7 @@ def copied_archive(name: str, tracks: Sequence[int], folder: Path) -> Path:
         The path of the copy, which has a clip for each track.
     """
     original, change = receipt.open_archive(receipt.read_receipt(), "audio"), CHANGES[name]
-    copy = folder / f"{_hash([original.sha1, asdict(change), list(tracks)])}.zip"
+    copy = folder / f"{documents.hash_json([original.sha1, asdict(change), list(tracks)])[:16]}.zip"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_copy(original.path, _members(original.path, tracks), copy, change)
@@ -103,10 +101,6 @@ def extract_store(
 def _members(archive: Path, tracks: Sequence[int]) -> list[zipfile.ZipInfo]:
     with zips.open_zip(archive) as opened:
         return clips.find_clips(opened, tracks, archive.name)
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def _changed(archive: Path, member: zipfile.ZipInfo, change: Change) -> bytes:

@@ -12,9 +12,7 @@ script prints a table.
 """
 
 import argparse
-import hashlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -34,14 +32,14 @@ import pandas as pd
 import torch
 import yaml
 from joblib import Parallel, delayed
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 from torch.nn.functional import nll_loss
 
 from copies import CHANGES, copied_archive, extract_store
+from cross_validation import divide
 from fma_genre import store
 from fma_genre.archives import receipt
-from fma_genre.common import files, params, stage
+from fma_genre.common import documents, files, params, stage
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Model
 from fma_genre.common.workers import run_in_workers, worker_count
@@ -64,6 +62,8 @@ Stores = Mapping[str, Store]  # by representation
 
 @dataclass(frozen=True)
 class Task:
+    """A candidate that is trained with one model on all folds but one."""
+
     candidate: str
     base: str | None  # name of the candidate with which this one is compared
     data: str  # hash of the audio archive and the tracks
@@ -90,7 +90,7 @@ class Task:
             self.data, model, self.content["spectrograms"], self.trial, self.model, self.repeat, self.fold, self.folds,
             self.share, self.conditions,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        return documents.hash_json(described)[:16]
 
 
 def main() -> None:
@@ -145,7 +145,7 @@ def changed(content: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def hash_data() -> str:
-    return hashlib.sha256(json.dumps([receipt.read_receipt().audio.sha1, read_tracks().to_csv()]).encode()).hexdigest()
+    return documents.hash_json([receipt.read_receipt().audio.sha1, read_tracks().to_csv()])
 
 
 def read_tracks() -> pd.DataFrame:
@@ -187,9 +187,7 @@ def of_fold(task: Task, opened: Store) -> Store:
     If the task uses a share of the training tracks, the others are left out.
     """
     index = opened.index
-    splitter = StratifiedGroupKFold(task.folds, shuffle=True, random_state=task.repeat)
-    _, held_out = list(splitter.split(index, index["genre"], index["artist_id"]))[task.fold]
-    is_held_out = index.index.isin(held_out)
+    is_held_out = divide(index, "artist_id", task.folds, seed=task.repeat) == task.fold
     genres = index[~is_held_out].groupby("genre")
     kept = genres.sample(frac=task.share, random_state=task.repeat).index
     index = index.assign(split=np.where(is_held_out, "validation", "training"))
@@ -228,7 +226,6 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
 def run(task: Task, stores: Mapping[str, Stores]) -> dict[str, Any]:
     """Train a network on all folds but one; return the number of correct tracks of this fold in each condition."""
     start = time.perf_counter()
-    os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
     model, device = params.check(task.content).models[task.model], torch.device("cpu")
     opened = {condition: of_fold(task, found[model.representation]) for condition, found in stores.items()}
@@ -284,7 +281,7 @@ def train_network(
     fitted, network = build.fit_front_end(model.front_end, front_end_arguments, training), settings.build()
     trial = Trial(**task.trial)
     with tempfile.TemporaryDirectory() as scratch, trial.applied(network, fitted) as front_end:
-        history = train(network, training, held_out, front_end, model.train, Path(scratch) / "state.pt")
+        history = train(network, training, held_out, front_end, model.train, Path(scratch) / f"fold{task.fold}.pt")
     step = max(1, len(history) // 8)
     curve = [round(epoch.validation_accuracy, 3) for epoch in history[step - 1 :: step]]
     return network, trial.for_prediction(fitted), curve

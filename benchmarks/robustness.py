@@ -10,7 +10,7 @@ data/work/robustness, so an interrupted run resumes.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-import numpy as np
 import pandas as pd
 
 import baseline as baseline_stage
@@ -28,7 +27,7 @@ from cross_validation import cell, difference
 from fma_genre import store
 from fma_genre.common import files, params, schema, stage
 from fma_genre.common.errors import errors_in_one_line
-from fma_genre.common.params import BaselineKeys, Params, Spectrograms
+from fma_genre.common.params import Baseline, BaselineKeys, Params, Spectrograms
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
@@ -42,6 +41,7 @@ from fma_genre.scored_split import score_split, use_split
 CLEAN, COPY = "clean", "copy"  # the clips themselves; the split of all copies
 WORK = store.DATA / "work" / "robustness"
 Stores = Mapping[str, store.Store]  # by representation
+Predict = Callable[[Stores], SplitPredictions]
 
 
 def main() -> None:
@@ -55,10 +55,13 @@ def main() -> None:
         index = next(iter(stores.values())).index
 
         clean = [use_split(system, arguments.split) for system in systems.load(parameters, index)]
+        predictors = [open_system(system, parameters, stores) for system in clean]
         predicted = {CLEAN: clean}
         for name in arguments.copies:
             copies = extract_copies(name, arguments.split, stores, parameters.spectrograms)
-            predicted[name] = [predict(system, parameters, stores, copies) for system in clean]
+            predicted[name] = [
+                with_predictions(system, predict(copies)) for system, predict in zip(clean, predictors, strict=True)
+            ]
 
         tracks = score_split(index, arguments.split)
         synthetic = parameters.data_set.synthetic
@@ -92,46 +95,48 @@ def extract_copies(name: str, split: str, stores: Stores, settings: Spectrograms
 # Predictions. -----------------------------------------------------------------------------------------------------
 
 
-def with_predictions(system: System, found: SplitPredictions) -> System:
-    return replace(system, predictions=replace(system.predictions, validation=found, test=found))
-
-
-def predict(system: System, parameters: Params, stores: Stores, copies: Stores) -> System:
-    """Predict the copies with a model, or with a baseline that is fitted to the unchanged training tracks."""
+def open_system(system: System, parameters: Params, stores: Stores) -> Predict:
+    """Load a trained model, or fit a baseline to the training tracks. Return a function that predicts copies."""
     if system.is_model:
-        return with_predictions(system, predict_by_model(system.key, parameters, copies))
-    return with_predictions(system, predict_by_baseline(system.key, parameters, stores, copies))
+        return open_model(Path("models") / system.key)
+    return fit_baseline(parameters.baselines[system.key], f"baselines.{system.key}", stores)
 
 
-def predict_by_model(key: str, parameters: Params, copies: Stores) -> SplitPredictions:
-    folder, device = Path("models") / key, devices()[0]
-    settings, front_end = checkpoint.load(folder)
-    copy = copies[settings.store.representation]
-    checkpoint.check_store(folder, settings, copy.description)
+def open_model(folder: Path) -> Predict:
+    device, (settings, front_end) = devices()[0], checkpoint.load(folder)
     runs = [checkpoint.load_run(folder, settings, seed) for seed in settings.seeds]
-    clips = Clips.load(copy, COPY, settings.train.segment_frames, device)
-    return evaluate_stage.predict_split(
-        [network.to(device) for network, _ in runs],
-        [head for _, head in runs if head],
-        build.move(front_end, device),
-        clips,
-        copy.used["track_id"].to_numpy(),
-    )
+    networks, heads = [network.to(device) for network, _ in runs], [head for _, head in runs if head]
+    front_end = build.move(front_end, device)
+
+    def predict(copies: Stores) -> SplitPredictions:
+        copy = copies[settings.store.representation]
+        checkpoint.check_store(folder, settings, copy.description)
+        clips = Clips.load(copy, COPY, settings.train.segment_frames, device)
+        return evaluate_stage.predict_split(networks, heads, front_end, clips, copy.used["track_id"].to_numpy())
+
+    return predict
 
 
-def predict_by_baseline(key: str, parameters: Params, stores: Stores, copies: Stores) -> SplitPredictions:
-    where, baseline = f"baselines.{key}", parameters.baselines[key]
+def fit_baseline(baseline: Baseline, where: str, stores: Stores) -> Predict:
     features, classifier = baseline_stage.load(baseline, where)
     declared = {"features": features.Arguments, "classifier": classifier.Arguments}
     arguments = schema.read_arguments(baseline.arguments, declared, where, schema.names(BaselineKeys))
-    known, classes = next(iter(stores.values())).used, next(iter(stores.values())).description.classes
-    values = features.features(arguments["features"], stores)
-    labels = pd.Index(classes).get_indexer(pd.Index(known["genre"]))
-    rows = {split: np.flatnonzero(known["split"] == split) for split in ("training", "validation")}
-    samples = [(values[found], labels[found]) for found in rows.values()]
-    fitted, _ = classifier.fit(arguments["classifier"], *samples)
-    tracks = next(iter(copies.values())).used["track_id"].to_numpy()
-    return baseline_stage.predict_split(fitted, tracks, features.features(arguments["features"], copies), len(classes))
+    any_store = next(iter(stores.values()))  # all stores have the same index and classes
+    values, classes = features.features(arguments["features"], stores), any_store.description.classes
+    labels = pd.Index(classes).get_indexer(pd.Index(any_store.used["genre"]))
+    of_split = [(any_store.used["split"] == split).to_numpy() for split in ("training", "validation")]
+    fitted, _ = classifier.fit(arguments["classifier"], *((values[rows], labels[rows]) for rows in of_split))
+
+    def predict(copies: Stores) -> SplitPredictions:
+        tracks = next(iter(copies.values())).used["track_id"].to_numpy()
+        values = features.features(arguments["features"], copies)
+        return baseline_stage.predict_split(fitted, tracks, values, len(classes))
+
+    return predict
+
+
+def with_predictions(system: System, found: SplitPredictions) -> System:
+    return replace(system, predictions=replace(system.predictions, validation=found, test=found))
 
 
 # Results. ---------------------------------------------------------------------------------------------------------

@@ -9,8 +9,6 @@ candidate for params.yaml.
 """
 
 import argparse
-import hashlib
-import json
 import re
 import subprocess
 import sys
@@ -23,10 +21,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from experiments import read_revisions
+from experiments import percent, read_revisions
 from fma_genre import checkout, store
 from fma_genre.common import params, schema
-from fma_genre.common.documents import read_yaml
+from fma_genre.common.documents import hash_json, read_yaml
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Model, Params, Train
 from fma_genre.learning import build
@@ -101,7 +99,7 @@ def read_candidates(parameters: Params, model: str) -> list[Candidate]:
         raise InputError(f"{CANDIDATES}: expected a list of changes, found {type(items).__name__}")
     section = parameters.models[model]
     present = asdict(section.train) | dict(section.arguments)
-    base = hash_json([asdict(section), asdict(parameters.spectrograms), parameters.dataset])
+    base = hash_json([asdict(section), asdict(parameters.spectrograms), parameters.dataset])[:6]
     candidates = []
     for item in items:
         try:
@@ -132,10 +130,6 @@ def check(section: Model, changes: Mapping[str, Any], where: str) -> None:
     overrides, arguments = schema.partition(changes, schema.names(Train))
     train = schema.read(Train, vars(section.train) | overrides, where)
     build.read_arguments(replace(section, train=train, arguments=dict(section.arguments) | arguments), where)
-
-
-def hash_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
 
 
 # Experiments. -----------------------------------------------------------------------------------------------------
@@ -233,17 +227,10 @@ def legend(comparison: Comparison) -> str:
 def advice(best: Candidate | None, differences: Mapping[str, Difference], comparison: Comparison) -> str:
     if best is None:
         return "The recipe in params.yaml has the highest validation accuracy: keep it."
-    found = verdict(differences[best.name], comparison)
-    hint = (
-        ""
-        if found == "better"
-        else " The difference may be chance; the simpler or faster recipe is a good choice, too."
-    )
-    return f"The best candidate has these lines in params.yaml:{hint}\n\n{best.lines}"
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+    lines = f"The best candidate has these lines in params.yaml:\n\n{best.lines}"
+    if verdict(differences[best.name], comparison) == "better":
+        return lines
+    return f"The difference may be chance; the simpler or faster recipe is a good choice, too.\n\n{lines}"
 
 
 if __name__ == "__main__":

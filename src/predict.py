@@ -63,7 +63,7 @@ def main() -> int:
         if prediction.missing > MAX_MISSING * (prediction.seconds + prediction.missing):
             print_error(f"{name}: {prediction.missing:.1f} s could not be decoded")
         if model.is_narrow(prediction):
-            print_error(f"{name}: {narrow(prediction, model)}")
+            print_error(f"{name}: {narrow_band(prediction, model)}")
         if figure and not prediction.silent:
             try:
                 style.save(draw(prediction, model, path, colour), figure)
@@ -104,7 +104,8 @@ def as_json(path: Path, prediction: FilePrediction) -> str:
     return json.dumps({"file": str(path), "seconds": seconds, "silent": silent, "genres": shares}, allow_nan=False)
 
 
-def narrow(prediction: FilePrediction, model: Ensemble) -> str:
+def narrow_band(prediction: FilePrediction, model: Ensemble) -> str:
+    """Warning that a file's band is narrower than that of the training data."""
     found, expected = (f"{band / 1000:.1f} kHz" for band in (prediction.band, model.band))
     return f"no sound above {found}; the model was trained on sound up to {expected}, so errors are more likely"
 

@@ -122,6 +122,7 @@ def test_masks_cover_a_range_up_to_their_share(part: str, dim: int) -> None:
     assert torch.equal(covered, masked.any(dim=3 - dim))
     borders = covered.int().diff(dim=1, prepend=torch.zeros(2000, 1, dtype=torch.int))
     assert (borders == 1).sum(dim=1).max() == 1, "a mask is not one range"
+    assert covered.any(dim=0)[2:-2].all(), "no mask covers some position"
     share = covered.float().mean(dim=1)
     assert share.max() <= 0.25 + 1 / codes.shape[dim]
     assert share.mean() == pytest.approx(0.125, abs=0.01)

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from project import ROOT, Project
@@ -51,6 +52,21 @@ def test_equal_copies_have_equal_results(
     assert found["accuracy"]["clean"]["cnn"] == pytest.approx(expected, abs=1e-4)
     scored = getattr(read(project.path / "data/predictions/cnn.npz"), split)
     assert found["tracks"] == len(scored.tracks)
+
+
+def test_silent_copies_all_have_the_same_genre(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without sound, a system predicts one genre for all tracks, and is right as often as this genre occurs."""
+    monkeypatch.setitem(CHANGES, "silent", Change((("volume", "0"),)))
+    run(monkeypatch, "--split", "test", "--copies", "silent", "--out", "out.json")
+    accuracy = json.loads((project.path / "out.json").read_text())["accuracy"]
+    index = pd.read_csv(project.path / "data/index.csv")
+    tested = index["genre"][(index["split"] == "test") & (index["frames"] > 0)]
+    shares = [round(share, 4) for share in tested.value_counts(normalize=True)]
+    assert accuracy["silent"]["svm"] in [*shares, 0]
+    assert accuracy["silent"]["svm"] != accuracy["clean"]["svm"]
+    means = [round((first + second) / 2, 4) for first in [*shares, 0] for second in [*shares, 0]]
+    for key in ("cnn", "birnn"):
+        assert min(abs(accuracy["silent"][key] - mean) for mean in means) < 2e-4
 
 
 def test_a_rerun_extracts_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

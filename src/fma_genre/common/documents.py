@@ -5,6 +5,7 @@ folder, gigabytes of data, text in another encoding, very long numbers, or a YAM
 these raises an InputError that names the file.
 """
 
+import hashlib
 import json
 import os
 import stat
@@ -173,3 +174,8 @@ def _open_nonblocking(path: str, flags: int) -> int:
     writer, and does not make the terminal the controlling terminal of this process.
     """
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def hash_json(value: object) -> str:
+    """The sha256 of a JSON value; other values count as their text."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -131,17 +131,12 @@ def _hash_lock_entries(name: str) -> tuple[str, str]:
     except (InputError, FileNotFoundError, ValueError, TypeError, KeyError):  # missing, or truncated by a kill
         entries = {}
     own = entries.pop(name, None)
-    return _hash_json(own), _hash_json(entries)
-
-
-def _hash_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return documents.hash_json(own), documents.hash_json(entries)
 
 
 def fingerprint(inputs: object) -> str:
     """A hash of `inputs` (any JSON value), the loaded code and the installed packages, as 16 hexadecimal digits."""
-    described = json.dumps([inputs, _code(), _packages()], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()[:16]
+    return documents.hash_json([inputs, _code(), _packages()])[:16]
 
 
 def _code() -> dict[str, str]:
