@@ -1,6 +1,7 @@
 """Search for a training recipe by repeated cross-validation on the training and validation tracks.
 
-    python benchmarks/recipe.py CANDIDATES.yaml --models cnn [--repeats 1] [--folds 3] [--out RESULTS.jsonl]
+    python benchmarks/recipe.py CANDIDATES.yaml [--only NAME …] [--models cnn] [--repeats 1] [--folds 3]
+                                [--out RESULTS.jsonl]
 
 A candidate is a set of changes to params.yaml, and perhaps to parts of the training that params.yaml does not have (see
 benchmarks/recipe_trials.py). It is trained on all folds but one, and predicts the tracks of that fold as they are and
@@ -105,6 +106,7 @@ def main() -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("candidates", type=Path, metavar="CANDIDATES.yaml")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="candidates to train; default: all")
     parser.add_argument("--models", nargs="+", default=["cnn"], metavar="MODEL", help="default: cnn")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--folds", type=int, default=3, metavar="N", help="default: %(default)s")
@@ -115,12 +117,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def make_tasks(arguments: argparse.Namespace) -> list[Task]:
     candidates = yaml.safe_load(arguments.candidates.read_text(encoding="utf-8"))
+    names = arguments.only or list(candidates)
+    for name in names:
+        params.check_choice(name, candidates, "--only")
     data, tasks = hash_data(), []
-    for repeat, name in product(range(arguments.repeats), candidates):
+    for repeat, name in product(range(arguments.repeats), names):
         changes = dict(candidates[name] or {})
         base, trial, share = changes.pop("base", None), changes.pop("trial", {}), changes.pop("share", 1.0)
         if base not in (None, *candidates):
             raise InputError(f"{arguments.candidates}: {name}: expected a candidate as base, found {base}")
+        base = base if base in names else None
         content = changed(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), changes)
         params.check(content)
         conditions = (CLEAN, *arguments.copies)
@@ -311,14 +317,19 @@ def accuracy(records: Sequence[Mapping[str, Any]], condition: str) -> np.ndarray
 
 
 def difference(records: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> str:
-    """Mean paired difference on the unchanged clips in points, with its standard error.
-
-    The error is corrected for the training tracks that folds share, after Nadeau and Bengio 2003.
-    """
+    """Mean paired difference on the unchanged clips in points, with its standard error."""
     changes = 100 * (accuracy(records, CLEAN) - accuracy(reference, CLEAN))
     share = np.mean([record["tracks"] / record["training"] for record in records])
-    error = changes.std(ddof=1) * np.sqrt(1 / len(changes) + share)
-    return f"{changes.mean():+.1f} ± {error:.1f}"
+    return f"{changes.mean():+.1f} ± {standard_error(changes, share):.1f}"
+
+
+def standard_error(values: np.ndarray, ratio: float) -> float:
+    """Standard error of the mean of `values` (folds,), corrected after Nadeau and Bengio 2003.
+
+    Args:
+        ratio: test tracks / training tracks of a fold. The more training tracks folds share, the less they differ.
+    """
+    return float(values.std(ddof=1) * np.sqrt(1 / len(values) + ratio))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,23 @@ def test_the_key_of_a_result_depends_on_what_affects_it() -> None:
     assert len(keys | {task.key}) == len(changes) + 1
 
 
+def test_only_the_named_candidates_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A difference needs both candidates, so it is left out if only one of them is named."""
+    monkeypatch.setattr(recipe, "hash_data", lambda: "data")
+    monkeypatch.chdir(ROOT)
+    file = tmp_path / "candidates.yaml"
+    file.write_text("a: {}\nb: {base: a, train.mixup: 0.5}\nc: {base: b}\n", encoding="utf-8")
+
+    def bases(*only: str) -> dict[str, str | None]:
+        arguments = [str(file), *(["--only", *only] if only else [])]
+        return {task.candidate: task.base for task in recipe.make_tasks(recipe.parse(arguments))}
+
+    assert bases() == {"a": None, "b": "a", "c": "b"}
+    assert bases("b", "c") == {"b": None, "c": "b"}
+    with pytest.raises(InputError, match=r"^--only: expected one of a, b, c, found 'd'"):
+        bases("a", "d")
+
+
 # Trials. ----------------------------------------------------------------------------------------------------------
 
 FRONT_END = FrontEnd(torch.full((40,), 100.0), torch.full((40,), 10.0))
