@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from experiments import percent, read_revisions
+from experiments import FINISHED, percent, read_revisions
 from fma_genre import checkout, store
 from fma_genre.common import params, schema
 from fma_genre.common.documents import hash_json, read_yaml
@@ -74,7 +74,7 @@ def main() -> None:
         params.check_choice(model, parameters.models, "MODEL")
         index = store.read_index(store.DATA / store.INDEX)
         candidates = read_candidates(parameters, model)
-        check_up_to_date(model)
+        check_up_to_date(model, parameters.models[model].representation)
         current = predictions.read(Path(f"data/predictions/{model}.npz"))
         run(candidates)
         found = {CURRENT: current} | {candidate.name: fetch(candidate) for candidate in candidates}
@@ -135,19 +135,21 @@ def check(section: Model, changes: Mapping[str, Any], where: str) -> None:
 # Experiments. -----------------------------------------------------------------------------------------------------
 
 
-def check_up_to_date(model: str) -> None:
+def check_up_to_date(model: str, representation: str) -> None:
     """Raise InputError if `dvc repro` would replace the model's predictions, with which candidates are compared."""
-    if f"evaluate@{model}" in checkout.stale_stages():
+    stages = {"download", "split", "spectrograms", f"waveforms@{representation}", f"train@{model}", f"evaluate@{model}"}
+    if stages.intersection(checkout.stale_stages()):  # of several outdated stages, DVC may name only the first
         raise InputError(f"expected up-to-date predictions of {model}, found outdated ones: run `dvc repro` first")
 
 
 def run(candidates: Sequence[Candidate]) -> None:
     """Queue the experiments that have not finished since the last commit, and run the queue."""
-    finished = {revision.name for revision in read_revisions(checkout.experiments()) if not revision.state}
-    unfinished = [candidate for candidate in candidates if candidate.name not in finished]
+    states = {revision.name: revision.state for revision in read_revisions(checkout.experiments())}
+    unfinished = [candidate for candidate in candidates if states.get(candidate.name) != FINISHED]
+    checkout.remove_experiments(*(candidate.name for candidate in unfinished if candidate.name in states))
     for candidate in unfinished:
         settings = [argument for setting in candidate.settings for argument in ("--set-param", setting)]
-        dvc("exp", "run", "--queue", "--force", "--name", candidate.name, *settings, f"evaluate@{candidate.model}")
+        dvc("exp", "run", "--queue", "--name", candidate.name, *settings, f"evaluate@{candidate.model}")
     if unfinished:
         dvc("exp", "run", "--run-all")
 
@@ -181,7 +183,7 @@ def rank(found: Mapping[str, Predictions], index: pd.DataFrame, parameters: Para
     return compare(
         [without_svm_head(use_split(system, "validation")) for system in systems],
         score_split(index, "validation"),
-        replace(parameters.compare, reference=CURRENT, fusion=()),
+        replace(parameters.compare, reference=CURRENT, fusion=(), stacking=()),
         dataset=parameters.dataset,
         synthetic=parameters.data_set.synthetic,
     )

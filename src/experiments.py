@@ -20,6 +20,7 @@ from fma_genre.results.markdown import table
 
 HEAD, PROMOTED, WORKSPACE = "HEAD", "promoted", "workspace"
 METRIC = "validation_accuracy"
+FINISHED = ""  # state of a finished experiment, and of the last commit
 MAX_VALUE_LENGTH = 20  # characters
 LEGEND = f"Validation accuracies in %. Changed parameters are those that differ from {HEAD}, the last commit."
 
@@ -31,7 +32,7 @@ class Revision:
     """The last commit or an experiment."""
 
     name: str
-    state: str  # empty if it is finished, else e.g. queued, running or failed
+    state: str  # FINISHED or e.g. queued, running or failed
     parameters: Values
     accuracies: Mapping[str, float]  # validation accuracies of the promoted model and of each system
 
@@ -54,12 +55,12 @@ def read_revisions(shown: Sequence[Any]) -> list[Revision]:
     commits = [row for row in shown if get(row, "rev") not in (None, WORKSPACE)]
     if not commits:
         raise InputError("dvc exp show: expected the last commit, found none")
-    revisions = [read_revision(HEAD, commits[0], "")]
+    revisions = [read_revision(HEAD, commits[0], FINISHED)]
     for experiment in get(commits[0], "experiments") or []:
         state = get(experiment, "executor", "state") or ""
         for row in get(experiment, "revs") or []:
             name = get(row, "name") or str(get(row, "rev"))[:7]
-            revisions.append(read_revision(name, row, "" if state == "success" else state))
+            revisions.append(read_revision(name, row, FINISHED if state == "success" else state))
     return revisions
 
 

@@ -62,6 +62,15 @@ def experiments() -> list[Any]:
     return found
 
 
+def remove_experiments(*names: str) -> None:
+    """Remove experiments since the last commit, so that others may take their names.
+
+    `dvc exp run --force` would replace an experiment, too, but it also runs all stages that are up to date.
+    """
+    if names and (done := _run_dvc("exp", "remove", *names)).returncode:
+        raise InputError(f"dvc exp remove: {_reason(done)}")
+
+
 def _run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dvc", *arguments]
     try:
