@@ -5,10 +5,11 @@
 # make diff         print what this branch changes in the results, compared with BASE: make diff BASE=main
 # make experiments  list the last commit and the experiments since, the best validation accuracy first
 # make choose       run candidates for a recipe, and rank them by validation accuracy: make choose MODEL=birnn
+# make related      train the related work, and compare it with the others: make related SYSTEMS="prcnn densenet"
 # make attack       run the slow tests: killed processes, full disks, damaged files, experiments
 # make audit        list known vulnerabilities of the pinned packages; fail if a package cannot be checked
 # make lock         pin the newest package versions that pyproject.toml allows
-.PHONY: help repro test show diff experiments choose attack audit lock
+.PHONY: help repro test show diff experiments choose related attack audit lock
 
 PYTHON ?= python3
 BASE ?= main
@@ -41,6 +42,9 @@ experiments: .venv/installed
 
 choose: .venv/installed
 	@python src/choose.py $(MODEL)
+
+related: .venv/installed
+	@python src/related.py $(SYSTEMS)
 
 attack: .venv/installed
 	@ATTACK=all pytest -m slow

@@ -5,8 +5,8 @@
 The script reads the spectrograms in data/, and runs the stages of the pipeline in a folder for each fold. In each fold,
 one part of the tracks is the test split, the next part is the validation split, and the others are the training split.
 Every track is thus a test track once. The predictions for the test tracks of all folds are joined, and compared as in
-the stage `compare`. The test tracks of the data set are not used. To compare variants of a recipe, give each variant a
-section of `models` in FILE, which has the form of params.yaml.
+the stage `compare`, without the stacking. The test tracks of the data set are not used. To compare variants of a
+recipe, give each variant a section of `models` in FILE, which has the form of params.yaml.
 
 A control repeats the cross-validation with a change whose effect is known:
 
@@ -46,7 +46,7 @@ from fma_genre import store
 from fma_genre.archives import receipt
 from fma_genre.common import files, params
 from fma_genre.common.errors import InputError, errors_in_one_line
-from fma_genre.common.params import Params
+from fma_genre.common.params import Compare, Params
 from fma_genre.common.workers import worker_count
 from fma_genre.learning.device import devices
 from fma_genre.results import predictions, systems
@@ -95,7 +95,7 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     with errors_in_one_line("cross_validation"):
         parameters = params.load(arguments.params)
-        for name in parameters.spectrograms.representations:
+        for name in (*parameters.spectrograms.representations, *parameters.waveforms):
             store.check_current(store.open_store(name), parameters)
         index = store.read_index(store.DATA / store.INDEX)
 
@@ -205,7 +205,8 @@ def shuffle(index: pd.DataFrame, rows: pd.Index, seed: Sequence[int]) -> None:
 
 def make_tasks(kind: str, indices: Sequence[pd.DataFrame], parameters: Params) -> list[Task]:
     """Make a task for each system and fold. Its folder depends on everything that affects the result."""
-    levels = [store.DATA / name / store.LEVELS for name in parameters.spectrograms.representations]
+    names = (*parameters.spectrograms.representations, *parameters.waveforms)
+    levels = [store.DATA / name / store.LEVELS for name in names]
     common = [[file_identity(path) for path in levels], parameters.dataset, hash_code()]
     sections: dict[str, Mapping[str, Any]] = {"models": parameters.models, "baselines": parameters.baselines}
     tasks = []
@@ -301,11 +302,16 @@ def pool(tasks: Sequence[Task], parameters: Params, folds: int) -> Comparison:
     return compare(
         pooled,
         index,
-        parameters.compare,
+        without_stacking(parameters.compare),
         dataset=parameters.dataset,
         synthetic=synthetic,
         inflation=correction(folds),
     )
+
+
+def without_stacking(settings: Compare) -> Compare:
+    """Leave out the stacking: its SVMs are fitted to validation tracks, which here are also scored as test tracks."""
+    return replace(settings, stacking=())
 
 
 def pool_indices(indices: Sequence[pd.DataFrame]) -> pd.DataFrame:

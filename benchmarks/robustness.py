@@ -4,8 +4,8 @@
 
 The script needs the outputs of `dvc repro`. It makes copies of the clips of the validation or test tracks, and extracts
 their spectrograms. The trained models and the baselines, fitted to the unchanged training tracks, predict them. To
-choose a recipe, use the validation tracks. FILE receives the numbers as JSON. Copies and spectrograms are kept in
-data/work/robustness, so an interrupted run resumes.
+choose a recipe, use the validation tracks. The stacking and models on raw audio are left out. FILE receives the numbers
+as JSON. Copies and spectrograms are kept in data/work/robustness, so an interrupted run resumes.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import pandas as pd
 import baseline as baseline_stage
 import evaluate as evaluate_stage
 from copies import CHANGES, copied_archive, extract_store
-from cross_validation import cell, difference
+from cross_validation import cell, difference, without_stacking
 from fma_genre import store
 from fma_genre.common import files, params, schema, stage
 from fma_genre.common.errors import errors_in_one_line
@@ -54,7 +54,9 @@ def main() -> None:
             store.check_current(opened, parameters)
         index = next(iter(stores.values())).index
 
-        clean = [use_split(system, arguments.split) for system in systems.load(parameters, index)]
+        raw = {key for key, model in parameters.models.items() if model.representation in parameters.waveforms}
+        found = [system for system in systems.load(parameters, index) if system.key not in raw]
+        clean = [use_split(system, arguments.split) for system in found]
         predictors = [open_system(system, parameters, stores) for system in clean]
         predicted = {CLEAN: clean}
         for name in arguments.copies:
@@ -64,9 +66,9 @@ def main() -> None:
             ]
 
         tracks = score_split(index, arguments.split)
-        synthetic = parameters.data_set.synthetic
+        settings, synthetic = without_stacking(parameters.compare), parameters.data_set.synthetic
         comparisons = {
-            name: compare(found, tracks, parameters.compare, dataset=parameters.dataset, synthetic=synthetic)
+            name: compare(found, tracks, settings, dataset=parameters.dataset, synthetic=synthetic)
             for name, found in predicted.items()
         }
         files.write_json(arguments.out, numbers(comparisons, arguments.split))
@@ -125,12 +127,13 @@ def fit_baseline(baseline: Baseline, where: str, stores: Stores) -> Predict:
     values, classes = features.features(arguments["features"], stores), any_store.description.classes
     labels = pd.Index(classes).get_indexer(pd.Index(any_store.used["genre"]))
     of_split = [(any_store.used["split"] == split).to_numpy() for split in ("training", "validation")]
-    fitted, _ = classifier.fit(arguments["classifier"], *((values[rows], labels[rows]) for rows in of_split))
+    training, validation = ((values[rows], labels[rows]) for rows in of_split)
+    fitted, _ = baseline_stage.fit_runs(classifier, arguments["classifier"], training, validation)
 
     def predict(copies: Stores) -> SplitPredictions:
         tracks = next(iter(copies.values())).used["track_id"].to_numpy()
         values = features.features(arguments["features"], copies)
-        return baseline_stage.predict_split(fitted, tracks, values, len(classes))
+        return baseline_stage.predict_runs(list(fitted.values()), tracks, values, len(classes))
 
     return predict
 

@@ -1,8 +1,8 @@
-"""Stage baseline: fit a classifier to low-level features of the tracks, and predict validation and test tracks."""
+"""Stage baseline: fit classifiers to low-level features of the tracks, and predict validation and test tracks."""
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,8 +22,9 @@ from fma_genre.results.predictions import Predictions, SplitPredictions
 
 SPLITS = ("training", "validation", "test")
 Sample = tuple[np.ndarray, np.ndarray]  # features (tracks, features) and labels (tracks,)
-# A function that takes the training and validation samples, and returns a fitted classifier and facts for the report.
-Fit = Callable[[Sample, Sample], tuple[Any, Mapping[str, Any]]]
+Classifiers = Mapping[int, Any]  # fitted classifier of each run, by its seed
+# A function that takes the training and validation samples, and returns the classifiers and facts for the report.
+Fit = Callable[[Sample, Sample], tuple[Classifiers, Mapping[str, Any]]]
 
 
 def main(params: Params, key: str) -> None:
@@ -38,7 +39,7 @@ def main(params: Params, key: str) -> None:
 
     any_store = next(iter(stores.values()))  # all stores have the same index, data set and classes
     values = features.features(arguments["features"], stores)
-    fit = functools.partial(classifier.fit, arguments["classifier"])
+    fit = functools.partial(fit_runs, classifier, arguments["classifier"])
     predicted = predict(values, any_store.used, any_store.description, fit)
     names = {"features": baseline.features, "classifier": baseline.classifier}
     predicted = replace(predicted, facts=names | dict(predicted.facts))
@@ -50,30 +51,60 @@ def main(params: Params, key: str) -> None:
 
 
 def predict(values: np.ndarray, index: pd.DataFrame, description: store.Description, fit: Fit) -> Predictions:
-    """Fit a classifier, and predict the validation and test tracks.
+    """Fit the classifiers of all runs, and predict the validation and test tracks.
 
     Args:
         values: features (tracks, features).
         index: rows of the store's index for these tracks, in the same order.
         description: the store's description, with the data set and the classes.
-        fit: the classifier's function `fit`.
+        fit: the function that fits the classifiers.
     """
     dataset, classes = description.dataset, list(description.classes)
     labels = pd.Index(classes).get_indexer(pd.Index(index["genre"]))
     rows = {split: np.flatnonzero(index["split"] == split) for split in SPLITS}
     samples = {split: (values[rows[split]], labels[rows[split]]) for split in SPLITS}
-    classifier, facts = fit(samples["training"], samples["validation"])
+    classifiers, facts = fit(samples["training"], samples["validation"])
 
     track_ids = index["track_id"].to_numpy()
     validation, test = (
-        predict_split(classifier, track_ids[rows[split]], values[rows[split]], len(classes))
+        predict_runs(list(classifiers.values()), track_ids[rows[split]], values[rows[split]], len(classes))
         for split in ("validation", "test")
     )
-    return Predictions(dataset, classes, [0], validation, test, facts)
+    return Predictions(dataset, classes, list(classifiers), validation, test, facts)
+
+
+def fit_runs(
+    classifier: ModuleType, arguments: Any, training: Sample, validation: Sample
+) -> tuple[Classifiers, Mapping[str, Any]]:
+    """Fit a classifier for each run, and return them by their seeds, with the facts of the first one.
+
+    A classifier with the arguments `seed` and `runs` has a run for each of the seeds seed, seed + 1, …. All others have
+    one run, with the seed 0.
+
+    Args:
+        classifier: the module.
+        arguments: its `Arguments`.
+        training, validation: features (tracks, features) and labels (tracks,).
+    """
+    runs = {0: arguments}
+    if {"seed", "runs"} <= set(schema.names(type(arguments))):
+        seeds = range(arguments.seed, arguments.seed + arguments.runs)
+        runs = {seed: replace(arguments, seed=seed) for seed in seeds}
+    fitted = {seed: classifier.fit(changed, training, validation) for seed, changed in runs.items()}
+    _, facts = next(iter(fitted.values()))
+    return {seed: found for seed, (found, _) in fitted.items()}, facts
+
+
+def predict_runs(classifiers: Sequence[Any], tracks: np.ndarray, values: np.ndarray, classes: int) -> SplitPredictions:
+    """Predict the tracks of a split with the classifier of each run. The arguments are those of `predict_split`."""
+    runs = [predict_split(classifier, tracks, values, classes) for classifier in classifiers]
+    labels = np.concatenate([run.labels for run in runs])
+    probabilities = [run.probabilities for run in runs if run.probabilities is not None]
+    return SplitPredictions(tracks, labels, np.concatenate(probabilities) if probabilities else None)
 
 
 def predict_split(classifier: Any, tracks: np.ndarray, values: np.ndarray, classes: int) -> SplitPredictions:
-    """Predict the tracks of a split. A class without a training track has probability 0.
+    """Predict the tracks of a split with one classifier. A class without a training track has probability 0.
 
     Args:
         classifier: the fitted classifier; not every classifier predicts probabilities.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fma_genre.common import files, stage
 from fma_genre.common.errors import InputError
@@ -64,6 +65,7 @@ def predict_all(
         "front_end": settings.front_end,
         "segment_frames": settings.train.segment_frames,
         "parameters": sum(weights.numel() for weights in networks[0].parameters()),
+        "multiply_adds": count_multiply_adds(settings),
     }
     assert test.probabilities is not None
     ensemble = np.mean(test.probabilities, axis=0)  # (tracks, classes)
@@ -77,6 +79,15 @@ def predict_all(
         frequencies=np.array(settings.store.frequencies),
         examples=choose_examples(clips["test"], ensemble),
     )
+
+
+def count_multiply_adds(settings: checkpoint.Settings) -> int:
+    """Count the multiply-adds of a network's convolutions and matrix products for one segment."""
+    with torch.device("meta"):
+        network, segment = settings.build().eval(), torch.empty(1, settings.train.segment_frames, settings.bins)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network(segment)
+    return counter.get_total_flops() // 2
 
 
 def predict_split(
@@ -136,7 +147,8 @@ def choose_examples(clips: Clips, probabilities: np.ndarray) -> list[Example]:
 def make_example(kind: str, track: int, clips: Clips) -> Example:
     """An example for the figure of votes, with a thumbnail of the clip at position `track` in `clips`."""
     length, clip = int(clips.lengths[track]), clips.read(torch.tensor([track], device=clips.labels.device))
-    picture = predictions.thumbnail(clip.levels[clip.rows[0], :length].cpu().numpy())
+    levels = clip.levels[clip.rows[0], :length].cpu().numpy()
+    picture = predictions.thumbnail(clips.description.brightness(levels))
     return Example(kind, track, picture, length * clips.description.hop / clips.description.sample_rate)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from fma_genre.common import files, stage
 from fma_genre.common.errors import InputError
-from fma_genre.common.params import Candidates, Params
+from fma_genre.common.params import Candidates, Model, Params
 from fma_genre.common.workers import run_in_workers, worker_count
 from fma_genre.learning import build, checkpoint, svm_head
 from fma_genre.learning.build import FrontEnd
@@ -43,9 +43,7 @@ def main(params: Params, key: str) -> None:
     network_arguments, front_end_arguments = build.read_arguments(model, f"models.{key}")
     store = open_store(model.representation)
     check_current(store, params)
-    if model.train.max_pitch_shift and not store.description.has_frequencies:
-        expected = f"0, since {model.representation} has no frequencies to shift"
-        raise InputError(f"models.{key}.max_pitch_shift: expected {expected}, found {model.train.max_pitch_shift:g}")
+    check_recipe(model, store, f"models.{key}")
     settings = checkpoint.Settings(
         key, model.network, network_arguments, model.front_end, front_end_arguments, model.train, store.description
     )
@@ -56,6 +54,17 @@ def main(params: Params, key: str) -> None:
     with stage.scratch(f"train@{key}", inputs) as scratch, files.atomic(Path("models") / key) as folder:
         folder.mkdir()
         train_all(Job(settings, store, model.svm_head, scratch, folder))
+
+
+def check_recipe(model: Model, store: Store, where: str) -> None:
+    """Raise InputError for a pitch shift of bins without frequencies, or for segments longer than the clips."""
+    shift, frames, longest = model.train.max_pitch_shift, model.train.segment_frames, store.levels.shape[1]
+    if shift and not store.description.has_frequencies:
+        expected = f"0, since {model.representation} has no frequencies to shift"
+        raise InputError(f"{where}.max_pitch_shift: expected {expected}, found {shift:g}")
+    if frames > longest:
+        expected = f"at most {longest}, the frames of {store.description.seconds:g} s of {model.representation}"
+        raise InputError(f"{where}.segment_frames: expected {expected}, found {frames}")
 
 
 def describe_updates(settings: checkpoint.Settings, store: Store) -> str:

@@ -31,9 +31,12 @@ class Stage:
         return any(file.is_relative_to(ROOT / dependency) for dependency in self.deps)
 
 
-def stages(parameters: Path = PARAMS) -> Iterator[Stage]:
-    """All stages of dvc.yaml for a file of parameters. A `foreach` gives one stage for each system."""
-    params = yaml.safe_load(parameters.read_text())
+def stages(parameters: Path = PARAMS, **sections: Any) -> Iterator[Stage]:
+    """All stages of dvc.yaml for a file of parameters, some of whose sections may be replaced.
+
+    A `foreach` gives one stage for each system or waveform.
+    """
+    params = yaml.safe_load(parameters.read_text()) | sections
     for name, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
         script = SOURCE / f"{name}.py"
         if "foreach" not in definition:

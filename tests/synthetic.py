@@ -147,6 +147,7 @@ def make_comparison(
     runs: int = 2,
     reference: str = "cnn",
     fusion: Sequence[str] = (),
+    stacking: Sequence[str] = (),
     synthetic: bool = False,
     genres: Sequence[str] = GENRES,
 ) -> Comparison:
@@ -160,7 +161,8 @@ def make_comparison(
         key: make_baseline(index, seed=place, **arguments)
         for place, (key, arguments) in enumerate(list(BASELINES.items())[:baselines])
     }
-    return compare_systems(make_systems(named, classical), index, reference, fusion, synthetic=synthetic)
+    systems = make_systems(named, classical)
+    return compare_systems(systems, index, reference, fusion, stacking=stacking, synthetic=synthetic)
 
 
 def compare_systems(
@@ -169,9 +171,11 @@ def compare_systems(
     reference: str = "cnn",
     fusion: Sequence[str] = (),
     *,
+    stacking: Sequence[str] = (),
     synthetic: bool = False,
 ) -> Comparison:
-    settings = Compare(reference=reference, fusion=tuple(fusion), resamples=400, confidence=0.95, seed=0)
+    combined = {"fusion": tuple(fusion), "stacking": tuple(stacking)}
+    settings = Compare(reference=reference, **combined, resamples=400, confidence=0.95, seed=0)
     return compare(systems, index, settings, dataset=DATASET, synthetic=synthetic)
 
 

@@ -7,8 +7,9 @@ import math
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import librosa
@@ -387,6 +388,14 @@ class Probable(Constant):
         return np.tile([0.25, 0.75], (len(features), 1))
 
 
+class Other(Constant):
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        return np.zeros(len(features), int)
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        return np.full((len(features), 2), 0.5)
+
+
 def test_columns_of_probabilities_are_all_classes_of_the_data_set() -> None:
     predict_split = importlib.import_module("baseline").predict_split
     tracks, values = np.array([7, 9]), np.zeros((2, 3))
@@ -397,6 +406,53 @@ def test_columns_of_probabilities_are_all_classes_of_the_data_set() -> None:
     without = predict_split(Constant(), tracks, values, 4)
     np.testing.assert_array_equal(without.labels, [[2, 2]])
     assert without.probabilities is None
+
+
+def test_the_runs_of_several_classifiers_are_stacked() -> None:
+    predict_runs = importlib.import_module("baseline").predict_runs
+    tracks, values = np.array([7, 9]), np.zeros((2, 3))
+    found = predict_runs([Probable(), Other()], tracks, values, 4)
+    np.testing.assert_array_equal(found.tracks, tracks)
+    np.testing.assert_array_equal(found.labels, [[2, 2], [0, 0]])
+    np.testing.assert_array_equal(found.probabilities, [[[0.25, 0, 0.75, 0]] * 2, [[0.5, 0, 0.5, 0]] * 2])
+    without = predict_runs([Constant(), Constant()], tracks, values, 4)
+    np.testing.assert_array_equal(without.labels, [[2, 2], [2, 2]])
+    assert without.probabilities is None
+
+
+@dataclass(frozen=True)
+class Seeded:
+    seed: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class OnlySeeded:
+    seed: int
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (Seeded(4, 3), {4: Seeded(4, 3), 5: Seeded(5, 3), 6: Seeded(6, 3)}),
+        (Seeded(0, 1), {0: Seeded(0, 1)}),
+        (OnlySeeded(4), {0: OnlySeeded(4)}),
+        (rbf_svm.Arguments(c=(1,)), {0: rbf_svm.Arguments(c=(1,))}),
+    ],
+)
+def test_a_classifier_is_fitted_for_each_seed(arguments: Any, expected: dict[int, Any]) -> None:
+    """The facts are those of the first run."""
+    training, validation = samples(0), samples(1)
+
+    def fit(arguments: Any, *given: Any) -> tuple[Any, dict[str, Any]]:
+        assert given == (training, validation)
+        return arguments, {"seed of the run": getattr(arguments, "seed", None)}
+
+    module = ModuleType("classifier")
+    vars(module)["fit"] = fit
+    found, facts = importlib.import_module("baseline").fit_runs(module, arguments, training, validation)
+    assert found == expected
+    assert facts == {"seed of the run": getattr(arguments, "seed", None)}
 
 
 def change(**arguments: Any) -> Callable[[Params], Params]:

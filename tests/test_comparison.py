@@ -155,7 +155,7 @@ def test_too_few_resamples_for_a_clear_difference_are_refused(resamples: int, co
     index = make_index()
     models = {"cnn": make_model(index, 0.0, runs=1, svm_head=True), "birnn": make_model(index, 1.0, runs=1)}
     systems = make_systems(models, {"svm": make_baseline(index, 0.5), "forest": make_baseline(index, 0.5)})
-    settings = Compare(reference="cnn", fusion=(), resamples=resamples, confidence=confidence, seed=0)
+    settings = Compare(reference="cnn", fusion=(), stacking=(), resamples=resamples, confidence=confidence, seed=0)
     expected = f"compare.resamples: expected at least {needed} for 4 differences at a confidence of {confidence}"
     with pytest.raises(InputError) as found:
         compare(systems, index, settings, dataset="small", synthetic=False)

@@ -194,6 +194,22 @@ def test_joined_results_are_scattered_more_by_the_correction(tmp_path: Path) -> 
     assert found.resampled["accuracy"][1:].std() > 0
 
 
+def test_joined_results_have_no_stacking(tmp_path: Path) -> None:
+    """Its SVM would be fitted to the tracks that are scored, since each of them is a validation track of a fold."""
+    indices = fold_indices(index_of_artists(), DISJOINT, FOLDS, seed=0)
+    tasks = [
+        Task(DISJOINT, fold, key, False, index, tmp_path / f"{key}{fold}")
+        for key in ("svm", "other")
+        for fold, index in enumerate(indices)
+    ]
+    for task in tasks:
+        predictions.write(task.predictions, predict(task.index, task.fold))
+    loaded = params.load(PARAMS)
+    settings = replace(loaded.compare, reference="svm", fusion=("svm", "other"), stacking=("svm", "other"))
+    found = pool(tasks, replace(loaded, compare=settings), FOLDS)
+    assert [row.key for row in found.rows] == ["majority", "svm", "other", "fusion"]
+
+
 @pytest.mark.parametrize("kind", [DISJOINT, RANDOM, SHUFFLED])
 def test_the_joined_index_has_each_track_with_its_real_genre(kind: str) -> None:
     index = index_of_artists()

@@ -115,18 +115,30 @@ def test_metrics_are_scikit_learns_on_what_was_predicted(evaluated: Project, key
 
 
 @pytest.mark.parametrize(
-    ("key", "representation", "front_end", "segment_frames", "bins"),
-    [("cnn", "mel", "cepstral", 128, 128), ("birnn", "stft", "standardised", 64, 512)],
+    ("key", "representation", "front_end", "segment_frames", "bins", "multiply_adds"),
+    [
+        # Two blocks for 128 and 16 frames, the kernel-1 layer for 2 frames, the dense layer and the output layer:
+        ("cnn", "mel", "cepstral", 128, 128, 128 * 128 * 4 * 4 + 16 * 4 * 4 * 4 + 2 * 4 * 4 + 2 * 4 * 8 + 8 * 2),
+        # For each frame the embedding, and three gates in two directions; then the output layer:
+        ("birnn", "stft", "standardised", 64, 512, 64 * (256 * 8 + 2 * 3 * 8 * (8 + 8)) + 16 * 2),
+    ],
 )
 def test_facts_are_those_of_the_network_and_its_input(
-    evaluated: Project, key: str, representation: str, front_end: str, segment_frames: int, bins: int
+    evaluated: Project,
+    key: str,
+    representation: str,
+    front_end: str,
+    segment_frames: int,
+    bins: int,
+    multiply_adds: int,
 ) -> None:
     found, _ = read(evaluated, key)
     folder = evaluated.path / "models" / key
     network, _ = checkpoint.load_run(folder, checkpoint.load(folder)[0], seed=0)
     count = sum(weights.numel() for weights in network.parameters())
     names = {"network": key, "representation": representation, "front_end": front_end}
-    assert found.facts == names | {"segment_frames": segment_frames, "parameters": count}
+    costs = {"parameters": count, "multiply_adds": multiply_adds}
+    assert found.facts == names | {"segment_frames": segment_frames} | costs
     assert found.frequencies is not None
     assert len(found.frequencies) == bins
 

@@ -18,13 +18,15 @@ BIRNN = {"train@birnn", "evaluate@birnn", "compare"}
 EVERYTHING = {"download", "split", "spectrograms", "baseline@svm"} | CNN | BIRNN
 CODE = {"train@cnn", "evaluate@cnn", "train@birnn", "evaluate@birnn"}  # stages that run learning and front ends
 PREDICTIONS = {"baseline@svm", "evaluate@cnn", "evaluate@birnn", "compare"}
-STAGES = list(stages())
+RAW = "waveforms@raw"
+STAGES = list(stages(waveforms={"raw": {"sample_rate": 22050, "hop": 27}}))
 
 # The stages that run again after an edit of a file or folder. The longest matching path counts.
 RERUNS: dict[str, set[str]] = {
     "download.py": {"download"},
     "split.py": {"split"},
     "spectrograms.py": {"spectrograms"},
+    "waveforms.py": {RAW},
     "baseline.py": {"baseline@svm"},
     "train.py": {"train@cnn", "train@birnn"},
     "evaluate.py": {"evaluate@cnn", "evaluate@birnn"},
@@ -36,14 +38,15 @@ RERUNS: dict[str, set[str]] = {
     "record.py": set(),
     "experiments.py": set(),
     "choose.py": set(),
+    "related.py": set(),
     "known_answer.py": set(),
     "fma_genre/known_answer": set(),
     "fma_genre/checkout.py": set(),
     "fma_genre/common": set(),
     "fma_genre/fetch": {"download"},
-    "fma_genre/archives": {"download", "split", "spectrograms"},
-    "fma_genre/features": {"spectrograms"},
-    "fma_genre/store.py": {"spectrograms", "baseline@svm", "compare"} | CODE,
+    "fma_genre/archives": {"download", "split", "spectrograms", RAW},
+    "fma_genre/features": {"spectrograms", RAW},
+    "fma_genre/store.py": {"spectrograms", RAW, "baseline@svm", "compare"} | CODE,
     "fma_genre/prediction.py": set(),
     "fma_genre/scored_split.py": set(),
     "fma_genre/baselines": set(),

@@ -128,9 +128,9 @@ def test_cnn_takes_other_inputs(bins: int, frames: int, time: int) -> None:
 @pytest.mark.parametrize("classes", [8, 16])
 def test_birnn_frequency_goes_from_512_to_128_and_time_stays(classes: int) -> None:
     shapes = output_shapes(birnn(classes=classes), segments(3, FRAMES, BINS))
-    assert shapes["pool"] == (FRAMES, 256)
-    assert shapes["embedding"] == (FRAMES, 128)
-    assert shapes["gru"] == (FRAMES, 256)
+    assert shapes["branch.embedding.0"] == (FRAMES, 256)
+    assert shapes["branch.embedding"] == (FRAMES, 128)
+    assert shapes["branch.gru"] == (FRAMES, 256)
     assert shapes["head"] == shapes[""] == (classes,)
 
 
@@ -139,14 +139,14 @@ def test_birnn_size_in_closed_form(classes: int) -> None:
     """A GRU has three gates with two biases each, in both directions."""
     model = birnn(classes=classes)
     gru = 2 * 3 * (128 * 128 + 128 * 128 + 2 * 128)
-    assert count(model.gru) == gru == 198_144
+    assert count(model.branch.gru) == gru == 198_144
     assert count(model) == (256 * 128 + 128) + gru + (256 * classes + classes)
 
 
 @pytest.mark.parametrize(("bins", "pool", "frames"), [(128, 2, 128), (512, 4, 200), (513, 2, 1), (7, 7, 3)])
 def test_birnn_takes_other_inputs(bins: int, pool: int, frames: int) -> None:
     shapes = output_shapes(birnn(bins=bins, pool=pool, frames=frames), segments(2, frames, bins))
-    assert shapes["pool"] == (frames, bins // pool)
+    assert shapes["branch.embedding.0"] == (frames, bins // pool)
     assert shapes[""] == (16,)
 
 
@@ -168,8 +168,8 @@ def test_birnn_features_are_the_final_states_of_both_directions() -> None:
     model = birnn(hidden=16, embedding=8).eval()
     inputs = segments(2, 20, BINS)
     pooled = inputs.unflatten(2, (256, 2)).amax(dim=3)  # neighbouring bins
-    embedded = pooled @ model.embedding.weight.T + model.embedding.bias
-    gru = model.gru
+    linear, gru = model.branch.embedding[1], model.branch.gru
+    embedded = pooled @ linear.weight.T + linear.bias
     expected = torch.cat([gru_by_hand(embedded, gru, ""), gru_by_hand(embedded.flip(1), gru, "_reverse")], dim=1)
     features = model.features(inputs)
     assert features.shape == (2, 32)

@@ -94,7 +94,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("model", 3, "expected a non-empty string, found 3"),
     ("dataset", "smal", "expected one of demo, other, small, medium, found 'smal'; did you mean small?"),
     ("dataset", ["demo"], "expected a non-empty string"),
-    ("models.cnn.network", "resnet", f"expected one of {NETWORKS}, found 'resnet'"),
+    ("models.cnn.network", "transformer", f"expected one of {NETWORKS}, found 'transformer'"),
     ("models.cnn.network", "cnn.py", "expected a name of"),
     ("models.cnn.network", "../learning/build", "expected a name of"),
     ("models.cnn.network", "__init__", f"expected one of {NETWORKS}"),
@@ -111,7 +111,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("compare.fusion", ["cnn"], "expected no system or at least 2 different ones, found ['cnn']"),
     ("compare.fusion", ["cnn", "cnn"], "expected no system or at least 2 different ones, found ['cnn', 'cnn']"),
     ("compare.fusion", ["cnn", "svm", "cnn"], "at least 2 different ones, found ['cnn', 'svm', 'cnn']"),
+    ("compare.stacking", ["cnn", "birn"], "expected one of cnn, birnn, svm, found 'birn'; did you mean birnn?"),
+    ("compare.stacking", ["svm"], "expected no system or at least 2 different ones, found ['svm']"),
+    ("compare.stacking", ["cnn", "svm", "cnn"], "at least 2 different ones, found ['cnn', 'svm', 'cnn']"),
     # wrong types
+    ("compare.stacking", "cnn", "expected a list of 0 to 100 values, found 'cnn'"),
     ("compare.fusion", "cnn", "expected a list of 0 to 100 values, found 'cnn'"),
     ("train.lr", "fast", "expected a number from 1e-09 to 10, found 'fast'"),
     ("train.lr", [0.1], "expected a number"),
@@ -156,6 +160,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("train.seed", ABSENT, "expected a whole number from 0 to 2147483648, found none"),
     ("compare.reference", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
     ("compare.fusion", ABSENT, "expected a list of 0 to 100 values, found none"),
+    ("compare.stacking", ABSENT, "expected a list of 0 to 100 values, found none"),
     ("models.cnn.representation", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
     ("models.cnn.network", ABSENT, "expected a name of at most 64 letters, digits, - and _, found none"),
     ("models.new", {}, ".network: expected a name of"),
@@ -188,14 +193,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("models.cnn_svm_head", CNN, "found 'cnn_svm_head'"),
     ("baselines.svm_ensemble", SVM, "found 'svm_ensemble'"),
     ("baselines.fusion", SVM, "expected a name other than"),
+    ("models.stacking", CNN, "expected a name other than comparison, promoted, majority, fusion, stacking, "),
     ("baselines.majority", SVM, "expected a name other than"),
     ("baselines.cnn", SVM, "expected a name that no model has, found models.cnn"),
 ]
 
 
 @pytest.mark.parametrize("members", [[], ["svm", "birnn"], ["birnn", "cnn", "svm"]])
-def test_a_fusion_has_several_systems_or_none(members: list[str]) -> None:
+def test_fusion_and_stacking_have_several_systems_or_none(members: list[str]) -> None:
     assert params.check(edited("compare.fusion", members)).compare.fusion == tuple(members)
+    assert params.check(edited("compare.stacking", members)).compare.stacking == tuple(members)
     assert params.check(edited("compare.reference", "svm")).compare.reference == "svm"
 
 

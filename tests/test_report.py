@@ -211,6 +211,7 @@ def test_table_of_probability_scores_leaves_out_systems_without_probabilities() 
         (2, 1, {"reference": "svm", "fusion": ("cnn", "birnn")}),
         (4, 2, {"fusion": ("cnn", "birnn"), "runs": 3}),
         (7, 3, {"fusion": ("cnn", "svm", "transformer")}),
+        (2, 1, {"fusion": ("cnn", "birnn"), "stacking": ("svm", "birnn")}),
     ],
     ids=str,
 )
@@ -358,11 +359,25 @@ def test_report_explains_the_rows_that_it_has() -> None:
     assert "The scores are in %, measured on 40 test tracks by 10 artists." in text
     assert "The system fusion averages the probabilities of cnn and birnn; its runs are all combinations" in text
     assert "An SVM head is a linear SVM" in text
+    assert "stacking" not in text
     index = make_index()
     plain = report(compare_systems(make_systems({"cnn": make_model(index, 0.5)}, {}), index))
     assert "fusion" not in plain
     assert "SVM head" not in plain
     assert "Differences" not in plain
+
+
+def test_report_explains_the_stacking_and_how_its_validation_accuracy_is_measured() -> None:
+    text = report(make_comparison(2, 1, stacking=("birnn", "svm")))
+    assert (
+        "The system stacking is a linear SVM (C = 1) on the probabilities of birnn and svm; its runs are all"
+        " combinations of their runs. It is fitted to the validation tracks and their genres, so its validation"
+        " accuracy is out of fold: the SVM that predicts an artist is fitted only to others." in text
+    )
+    (cells,) = (line for line in tables(text)[0] if line[0] == "stacking")
+    assert cells[1] == "2 × 1"
+    assert "±" not in cells[2]
+    assert "fusion" not in text
 
 
 def test_report_counts_tracks_from_the_index() -> None:

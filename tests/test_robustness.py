@@ -20,6 +20,7 @@ SYSTEMS = ["majority", "svm", "cnn", "cnn_svm_head", "birnn", "fusion"]
 @pytest.fixture
 def project(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project = finished.copy(tmp_path / "project")
+    project.edit_params(lambda values: values["compare"].update(stacking=["cnn", "svm"]))  # must be left out
     monkeypatch.chdir(project.path)
     for name, value in project.environment.items():
         monkeypatch.setenv(name, value)

@@ -72,12 +72,17 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
+def bins_of_spectrogram(name: str, settings: params.Spectrograms) -> int:
+    return len(build_representation(name, settings).frequencies())
+
+
 def test_every_model_can_be_built(path: Path) -> None:
     """Build on the meta device, which allocates no memory for weights."""
     loaded = params.load(path)
     for key, model in loaded.models.items():
         network, _ = build.read_arguments(model, f"models.{key}")
-        bins = len(build_representation(model.representation, loaded.spectrograms).frequencies())
+        waveform = loaded.waveforms.get(model.representation)
+        bins = waveform.hop if waveform else bins_of_spectrogram(model.representation, loaded.spectrograms)
         with build.torch.device("meta"):
             built = build.build_network(
                 model.network, network, f"models.{key}", bins=bins, frames=model.train.segment_frames, classes=16
@@ -99,6 +104,7 @@ def test_the_stages_of_every_system_depend_on_all_that_they_import(path: Path) -
 
 
 def test_every_representation_is_an_output_of_dvc_and_an_input_where_it_is_read(path: Path) -> None:
+    """Waveforms are outputs of a `foreach`."""
     loaded = params.load(path)
     outs = {f"data/{name}" for name in loaded.spectrograms.representations}
     assert set(DVC_STAGES["spectrograms"]["outs"]) == {"data/index.csv", *outs}

@@ -181,18 +181,21 @@ def probe(name, inputs):
 stage.scratch = probe
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+WAVEFORMS = {"raw": {"sample_rate": 22050, "hop": 27}}
 
 
 @pytest.fixture(scope="module")
 def prepared(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with data."""
-    return finished.copy(tmp_path_factory.mktemp("stage") / "project")
+    """A project with data, and a section of `waveforms`."""
+    project = finished.copy(tmp_path_factory.mktemp("stage") / "project")
+    project.edit_params(lambda params: params.update(waveforms=WAVEFORMS))
+    return project
 
 
-@pytest.mark.parametrize("name", ["spectrograms", "train@cnn", "train@birnn"])
+@pytest.mark.parametrize("name", ["spectrograms", "waveforms@raw", "train@cnn", "train@birnn"])
 def test_the_fingerprint_covers_every_module_that_the_stage_uses(prepared: Project, name: str) -> None:
     """This fails for a module that a stage imports after it has opened its scratch folder."""
-    (found,) = (found for found in stages() if found.name == name)
+    (found,) = (found for found in stages(waveforms=WAVEFORMS) if found.name == name)
     script, _, key = name.partition("@")
     start = f"import sys; sys.argv = {[f'src/{script}.py', *([key] if key else [])]!r}\n"
     opened, code, changed = json.loads(prepared.run("python", "-c", start + PROBE).stdout.splitlines()[-1])
@@ -208,7 +211,7 @@ def test_the_fingerprint_covers_every_module_that_the_stage_uses(prepared: Proje
 
 def test_every_stage_that_opens_a_scratch_folder_is_probed() -> None:
     opening = {file.stem for file in modules() if "scratch(" in file.read_text() and file.parent == SOURCE}
-    assert opening == {"spectrograms", "train"}
+    assert opening == {"spectrograms", "waveforms", "train"}
 
 
 # Errors. ----------------------------------------------------------------------------------------------------------

@@ -47,6 +47,8 @@ def test_numbers_of_a_system_are_its_scores_facts_and_the_keys_that_apply() -> N
     assert set(found["majority"]) == {"runs", *SCORES, *VALIDATION}
     fused = numbers(make_comparison(2, 1, fusion=("cnn", "birnn")))["systems"]["fusion"]
     assert set(fused) == {"runs", *SCORES, *VALIDATION, *PROBABILITIES}, "its runs are not independent"
+    stacked = numbers(make_comparison(2, 1, stacking=("cnn", "birnn")))["systems"]["stacking"]
+    assert set(stacked) == {"runs", *SCORES, *VALIDATION}
     assert (found["cnn"]["runs"], found["svm"]["runs"], found["birnn"]["representation"]) == (2, 1, "stft")
     alone = numbers(make_comparison(1, 0, runs=1))
     assert set(alone["systems"]["cnn"]) == {"runs", *SCORES, *VALIDATION, *MODEL}

@@ -1,7 +1,7 @@
 """Prediction of any audio file with a trained model, in the same way as the pipeline predicts clips.
 
 A file is read in windows that are as long as the training clips, so that memory does not grow with the file. Levels
-are relative to the maximum of each window. The first window gets the same probabilities as a clip with
+and samples are relative to the maximum of each window. The first window gets the same probabilities as a clip with
 the same samples in `evaluate`. A window of digital silence has no vote: since levels are relative, a network would
 find some genre even in silence.
 """
@@ -26,6 +26,7 @@ from fma_genre.features import audio
 from fma_genre.features.build import Representation, from_description
 from fma_genre.features.levels import quantised_levels
 from fma_genre.features.sndfile import stderr_silenced
+from fma_genre.features.waveform import WaveformEncoder
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices
@@ -75,7 +76,7 @@ class FilePrediction:
     seconds: float  # decoded duration in s
     missing: float  # duration in s that could not be decoded
     band: float  # Hz: upper end of the file's band, at most that of the model; 0 if the file is silent
-    picture: np.ndarray  # (frames, bins): thumbnail of the spectrogram
+    picture: np.ndarray  # (frames, bins): thumbnail of the spectrogram or waveform
 
     @property
     def silent(self) -> bool:
@@ -176,14 +177,14 @@ class Ensemble:
             has_votes = any(votes.any() for votes in probabilities)
             if not self._is_long_enough(samples, has_votes):
                 continue
-            power = self.representation.power(samples)
-            levels = quantised_levels(power, store.floor_db)
+            levels, window_band = self._encode(samples)
             votes, times = self._predict_window(samples, levels, start)
             probabilities.append(votes)
             starts.append(times)
-            band = max(band, self._band(power) if votes.any() else 0)
+            band = max(band, window_band if votes.any() else 0)
             duration = len(samples) / store.sample_rate
-            pictures.append(thumbnail(levels, max(1, round(PICTURE_FRAMES * duration / store.seconds))))
+            width = max(1, round(PICTURE_FRAMES * duration / store.seconds))
+            pictures.append(thumbnail(store.brightness(levels), width))
             seconds += duration
         return FilePrediction(
             classes=self.classes,
@@ -194,6 +195,14 @@ class Ensemble:
             band=band,
             picture=np.concatenate(pictures),
         )
+
+    def _encode(self, samples: np.ndarray) -> tuple[np.ndarray, float]:
+        """Stored levels (frames, bins) of a window, and the upper end of its band in Hz; 0 for a waveform."""
+        if isinstance(self.representation, WaveformEncoder):
+            return self.representation.levels(samples), 0.0
+        power = self.representation.power(samples)
+        assert self.settings.store.floor_db is not None
+        return quantised_levels(power, self.settings.store.floor_db), self._band(power)
 
     def _predict_window(self, samples: np.ndarray, levels: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
         """Predict the segments of a window that begins at `start` seconds.
@@ -289,10 +298,10 @@ def _quietly(windows: Iterator[audio.Window]) -> Iterator[audio.Window]:
         yield window
 
 
-def _representation(folder: Path, store: Description) -> Representation:
+def _representation(folder: Path, store: Description) -> Representation | WaveformEncoder:
     """Return the representation that the model was trained on; raise InputError if its description is inconsistent."""
     try:
-        representation = from_description(store)
+        representation = WaveformEncoder.of(store) if store.is_waveform else from_description(store)
     except InputError as error:
         raise InputError(f"{folder}: cannot load the model: {error}") from error
     if not np.array_equal(representation.frequencies(), store.frequencies):

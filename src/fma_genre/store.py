@@ -1,15 +1,19 @@
-"""Stored spectrograms. Feature extraction writes them; training, evaluation and the baselines read them.
+"""Stored spectrograms and waveforms. Feature extraction writes them; training, evaluation and the baselines read them.
 
 Files in `data/`:
 
     index.csv                     a row for each track of data/tracks.csv, ordered by track id
     <representation>/levels.npy   8-bit levels (tracks, frames, bins), with the tracks in the order of the index
     <representation>/store.json   data set and settings from which the levels were computed
+    <waveform>/frames.npy         number of frames that each clip fills in the levels of a waveform (tracks,)
+
+The levels of a waveform are the samples of its clips, as µ-law codes. A frame is a block of consecutive samples, so its
+bins are samples. The frames of a waveform are much shorter than those of the spectrograms, hence its own frames.npy.
 
 Columns of the index:
 
     track_id, artist_id, genre, split
-    frames     number of frames that the clip fills in its row of the levels; 0 if the track is left out
+    frames     number of frames that the clip fills in its row of the spectrograms; 0 if the track is left out
     cut        whether the clip was cut because its file is longer than `spectrograms.seconds`
     decoder    library that decoded the clip
     decoded    length of the decoded audio in seconds
@@ -37,15 +41,17 @@ from fma_genre.common.params import FloorDb, Hop, Params, SampleRate, Seconds, T
 from fma_genre.common.schema import Length, Name, Range, Rest
 
 DATA = Path("data")
-INDEX, LEVELS, DESCRIPTION = "index.csv", "levels.npy", "store.json"
+INDEX, LEVELS, DESCRIPTION, FRAMES = "index.csv", "levels.npy", "store.json", "frames.npy"
 COLUMNS = [
     "track_id", "artist_id", "genre", "split", "frames", "cut", "decoder", "decoded", "length", "same_as", "left_out",
 ]  # fmt: skip
-REBUILD = "`dvc repro spectrograms` rebuilds it"
 MIN_DECODED = 0.9  # a clip is reported as incomplete if a smaller share of its length was decoded
-COMMON_SETTINGS = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all representations share
+COMMON_SETTINGS = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all spectrograms share
+WAVEFORM_SETTINGS = ("sample_rate", "seconds", "hop")
 PerBin = Annotated[tuple[Annotated[float, Range(0, 1e6)], ...], Length(1, 2**16)]
 MAX_LEVEL = 255  # stored levels range from 0 (the floor) to 255 (the clip's maximum)
+# µ-law codes range from 1 (−1, where 1 is the clip's largest magnitude) to 255 (1). Code 128 is a sample of 0.
+MU, ZERO, MAX_CODE = 255, 128, 127
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +66,7 @@ class Description:
     sample_rate: SampleRate  # Hz
     seconds: Seconds  # longer clips are cut to this length
     hop: Hop  # samples between successive frames
-    floor_db: FloorDb  # level 0 is this many dB below the clip's maximum
+    floor_db: FloorDb | None = None  # level 0 is this many dB below the clip's maximum; None for a waveform
     frequencies: PerBin  # centre of each bin in Hz, ascending; all 0 if the bins are not frequencies, as in chroma
     mels: PerBin  # the same centres on Slaney's mel scale; 0, 1, … if the bins are not frequencies
     arguments: Rest  # other arguments of the representation, e.g. the number of mel bands
@@ -71,9 +77,23 @@ class Description:
         return ({"n_fft": self.n_fft} if self.n_fft else {}) | dict(self.arguments)
 
     @property
+    def is_waveform(self) -> bool:
+        """Return whether the levels are samples."""
+        return self.floor_db is None
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that makes the store."""
+        return f"waveforms@{self.representation}" if self.is_waveform else "spectrograms"
+
+    @property
     def has_frequencies(self) -> bool:
         """Return whether the bins are frequencies."""
         return any(self.frequencies)
+
+    def brightness(self, levels: np.ndarray) -> np.ndarray:
+        """Levels (frames, bins) as a picture shows them, where louder is brighter. Samples become magnitudes."""
+        return np.abs(levels.astype(np.int16) - ZERO) if self.is_waveform else levels
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of store.json, from which `schema.read` restores the description."""
@@ -88,7 +108,7 @@ class Store:
 
     folder: Path
     description: Description
-    index: pd.DataFrame
+    index: pd.DataFrame  # `frames` are those of this representation
 
     @property
     def used(self) -> pd.DataFrame:
@@ -112,7 +132,8 @@ class Store:
         return map_array(self.folder / LEVELS)
 
     def decibels(self, row: int) -> np.ndarray:
-        """Levels of one clip in dB relative to its maximum, (frames, bins) float32."""
+        """Levels of one clip in dB relative to its maximum, (frames, bins) float32. A waveform has none."""
+        assert self.description.floor_db is not None
         stored = read_row(self.folder / LEVELS, row)[: self.index["frames"].iloc[row]]
         return dequantise(stored, self.description.floor_db)
 
@@ -125,13 +146,36 @@ def open_store(representation: str, data: Path = DATA) -> Store:
         FileNotFoundError: a file does not exist.
     """
     folder = data / representation
-    store = Store(folder, read_description(folder / DESCRIPTION), read_index(data / INDEX))
-    genres = classes(store.index)
-    if store.description.classes != tuple(genres):
-        found = ", ".join(store.description.classes)
-        raise _damaged(folder / DESCRIPTION, f"the genres of {data / INDEX} ({', '.join(genres)})", found)
+    description, index = read_description(folder / DESCRIPTION), read_index(data / INDEX)
+    genres = classes(index)
+    if description.classes != tuple(genres):
+        expected, found = f"the genres of {data / INDEX} ({', '.join(genres)})", ", ".join(description.classes)
+        raise _damaged(folder / DESCRIPTION, expected, found, description.stage)
+    if description.is_waveform:
+        index = index.assign(frames=_read_frames(folder / FRAMES, index, description.stage))
+    store = Store(folder, description, index)
     _check_levels(store)
     return store
+
+
+def _read_frames(path: Path, index: pd.DataFrame, stage: str) -> np.ndarray:
+    """Read the number of frames that each clip of the index fills, (tracks,); 0 for a track that is left out.
+
+    Raises:
+        InputError: the file is damaged, or a used track has no frames.
+    """
+    expected = f"the frames of {len(index)} tracks, at least 1 of each that is used"
+    documents.check_kind(path, path.stat().st_mode)
+    try:
+        frames = np.array(map_array(path))
+    except ValueError as error:
+        raise _unreadable(path, expected, error, stage) from error
+    is_used = index["frames"].to_numpy() > 0
+    if frames.shape != is_used.shape or frames.dtype.kind not in "iu":
+        raise _damaged(path, expected, f"{frames.dtype} of shape {frames.shape}", stage)
+    if (frames[is_used] < 1).any():
+        raise _damaged(path, expected, f"none of {(frames[is_used] < 1).sum()} used tracks", stage)
+    return np.where(is_used, frames, 0)
 
 
 def _check_levels(store: Store) -> None:
@@ -143,32 +187,40 @@ def _check_levels(store: Store) -> None:
     try:
         levels = store.levels
     except ValueError as error:
-        raise _unreadable(path, expected, error) from error
+        raise _unreadable(path, expected, error, store.description.stage) from error
     fits = levels.ndim == 3 and levels.shape[::2] == (tracks, bins) and levels.shape[1] >= frames
     if not fits or levels.dtype != np.uint8:
-        raise _damaged(path, expected, f"{levels.dtype} of shape {levels.shape}")
+        raise _damaged(path, expected, f"{levels.dtype} of shape {levels.shape}", store.description.stage)
 
 
 def check_current(store: Store, params: Params) -> None:
     """Raise InputError if params.yaml has changed since the store was made.
 
-    DVC reruns the stage `spectrograms` after such a change. A stage run by hand would read the old store.
+    DVC then reruns the stage that makes the store. A stage run by hand would read the old store.
     """
-    description, spectrograms = store.description, params.spectrograms
-    expected = {"dataset": params.dataset} | {key: getattr(spectrograms, key) for key in COMMON_SETTINGS}
-    expected |= {"settings": dict(spectrograms.representations[description.representation])}
-    for key, value in expected.items():
+    description = store.description
+    for key, value in {"dataset": params.dataset, **_current_settings(description, params)}.items():
         found = getattr(description, key)
         if found != value:
-            raise _damaged(store.folder / DESCRIPTION, f"{key} {value} as in params.yaml", found)
+            expected = f"{key} {value} as in params.yaml"
+            raise _damaged(store.folder / DESCRIPTION, expected, found, description.stage)
 
 
-def _damaged(path: Path, expected: str, found: object) -> InputError:
-    return InputError(f"{path}: expected {expected}, found {found}: {REBUILD}")
+def _current_settings(description: Description, params: Params) -> dict[str, Any]:
+    """Settings of a representation in params.yaml, by their names in a description."""
+    if description.is_waveform:
+        waveform = params.waveforms[description.representation]
+        return {key: getattr(waveform, key) for key in WAVEFORM_SETTINGS}
+    common = {key: getattr(params.spectrograms, key) for key in COMMON_SETTINGS}
+    return common | {"settings": dict(params.spectrograms.representations[description.representation])}
 
 
-def _unreadable(path: Path, expected: str, error: ValueError) -> InputError:
-    return InputError(f"{path}: cannot read {expected}: {error}: {REBUILD}")
+def _damaged(path: Path, expected: str, found: object, stage: str = "spectrograms") -> InputError:
+    return InputError(f"{path}: expected {expected}, found {found}: `dvc repro {stage}` rebuilds it")
+
+
+def _unreadable(path: Path, expected: str, error: ValueError, stage: str = "spectrograms") -> InputError:
+    return InputError(f"{path}: cannot read {expected}: {error}: `dvc repro {stage}` rebuilds it")
 
 
 def write_description(path: Path, description: Description) -> None:
@@ -222,6 +274,12 @@ def incomplete(index: pd.DataFrame) -> pd.DataFrame:
 def dequantise(stored: np.ndarray, floor_db: float) -> np.ndarray:
     """Convert stored levels to dB, float32 from −`floor_db` to 0. Rounding errors are at most half a step."""
     return (stored.astype(np.float32) / MAX_LEVEL - 1) * floor_db
+
+
+def expand(codes: np.ndarray) -> np.ndarray:
+    """Convert µ-law codes to samples, float32 from −1 to 1. Rounding errors are at most 2.2 % of a sample + 0.00009."""
+    compressed = (codes.astype(np.float32) - ZERO) / MAX_CODE
+    return np.sign(compressed) * np.expm1(np.abs(compressed) * np.log1p(np.float32(MU))) / MU
 
 
 # Arrays (.npy files) that several processes write row by row. ----------------------------------------------------

@@ -10,5 +10,6 @@ A classifier file also has
 
     fit(arguments, training, validation)   returns a fitted classifier, and facts for the report
 
-The classifier has scikit-learn's method `predict`. `classes_` and `predict_proba` are optional.
+The classifier has scikit-learn's method `predict`. `classes_` and `predict_proba` are optional. If its `Arguments` have
+the fields `seed` and `runs`, the stage fits a classifier for each run, with the seeds seed, seed + 1, ….
 """

@@ -22,8 +22,10 @@ DEMO = "demo"  # the `url` of the built-in data set's archives
 # Names that no system may have. They are used for files in metrics/, for systems in metrics/comparison.json or for
 # columns in plots/predictions.csv.
 RESERVED_NAMES = (
-    "comparison", "promoted", "majority", "fusion", "track_id", "artist_id", "actual"
+    "comparison", "promoted", "majority", "fusion", "stacking", "track_id", "artist_id", "actual"
 )  # fmt: skip
+# Names in data/ that no section of `waveforms` may have, in addition to those of the representations of `spectrograms`.
+RESERVED_FOLDERS = ("predictions", "work")
 DERIVED_NAME = re.compile(".*_seed[0-9]+|.*_svm_head|.*_ensemble")  # names of single runs, SVM heads and ensembles
 
 SHA1 = Pattern("[0-9a-fA-F]{40}", "40 hexadecimal digits in quotes")
@@ -34,6 +36,7 @@ Seconds = Annotated[float, Range(1, 600)]
 Hop = Annotated[int, Range(1, 2**20)]
 FloorDb = Annotated[float, Range(20, 120)]
 TransformLength = Annotated[int, Range(16, 2**16)]
+Members = Annotated[tuple[schema.Name, ...], schema.Length(0, 100)]  # systems that are combined to one more
 Candidates = tuple[Annotated[float, Range(1e-9, 1e9)], ...]  # candidate values of an SVM's parameter C
 
 
@@ -89,6 +92,19 @@ class Spectrograms:
     representations: schema.Rest  # arguments of each representation, not yet checked
 
 
+@dataclass(frozen=True, kw_only=True)
+class WaveformKeys:
+    sample_rate: SampleRate
+    hop: Annotated[int, Range(1, 2**16)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waveform(WaveformKeys):
+    """A section of `waveforms`."""
+
+    seconds: Seconds  # `spectrograms.seconds`, so that all systems hear the same part of a clip
+
+
 @dataclass(frozen=True)
 class Train:
     seed: Seed
@@ -110,7 +126,8 @@ class Train:
 @dataclass(frozen=True)
 class Compare:
     reference: schema.Name
-    fusion: Annotated[tuple[schema.Name, ...], schema.Length(0, 100)]
+    fusion: Members
+    stacking: Members
     resamples: Annotated[int, Range(1, 20_000)]
     confidence: Annotated[float, Range(0.5, 0.999)]
     seed: Seed
@@ -157,6 +174,7 @@ class Params:
     model: str
     datasets: Mapping[str, DataSet]
     spectrograms: Spectrograms
+    waveforms: Mapping[str, Waveform]
     models: Mapping[str, Model]
     train: Train
     baselines: Mapping[str, Baseline]
@@ -185,11 +203,15 @@ def check(values: object) -> Params:
     group = schema.as_group(values, "")
     schema.check_keys(Params, group, "")
     train = schema.read(Train, group["train"], "train")
+    spectrograms = schema.read(Spectrograms, group["spectrograms"], "spectrograms")
     params = Params(
         dataset=schema.convert(str, group["dataset"], "dataset"),
         model=schema.convert(str, group["model"], "model"),
         datasets=schema.read_named(_read_data_set, group["datasets"], "datasets"),
-        spectrograms=schema.read(Spectrograms, group["spectrograms"], "spectrograms"),
+        spectrograms=spectrograms,
+        waveforms=schema.read_named(
+            lambda value, where: _read_waveform(value, where, spectrograms.seconds), group["waveforms"], "waveforms"
+        ),
         models=schema.read_named(lambda value, where: _read_model(value, where, train), group["models"], "models"),
         train=train,
         baselines=schema.read_named(_read_baseline, group["baselines"], "baselines"),
@@ -201,7 +223,8 @@ def check(values: object) -> Params:
     _check_system_names(params)
     systems = [*params.models, *params.baselines]
     check_choice(params.compare.reference, systems, "compare.reference")
-    _check_fusion(params.compare.fusion, systems)
+    _check_members(params.compare.fusion, systems, "compare.fusion")
+    _check_members(params.compare.stacking, systems, "compare.stacking")
     return params
 
 
@@ -214,23 +237,30 @@ def check_choice(value: str, choices: Iterable[str], where: str) -> None:
 
 
 def _check_representations(params: Params) -> None:
-    """Raise InputError if a representation in `spectrograms` has no module, or if a model names an unknown one."""
+    """Raise InputError if a representation in `spectrograms` has no module, or if a model names an unknown one.
+
+    A section of `waveforms` is a representation, too. It may have any name that is free in the folder data.
+    """
     representations, modules = params.spectrograms.representations, module_names(REPRESENTATION_FOLDER)
     for name, arguments in representations.items():
         if name not in modules:
             own = [key for key in schema.names(Spectrograms) if key != "representations"]
             raise schema.unknown_key(name, [*own, *modules], "spectrograms")
         schema.as_group(arguments, f"spectrograms.{name}")
+    for name in params.waveforms:
+        if name in (*RESERVED_FOLDERS, *modules):
+            expected = f"a name other than {', '.join([*RESERVED_FOLDERS, *modules])}"
+            raise schema.mismatch(f"waveforms.{name}", expected, name)
     for key, model in params.models.items():
-        check_choice(model.representation, representations, f"models.{key}.representation")
+        check_choice(model.representation, [*representations, *params.waveforms], f"models.{key}.representation")
 
 
-def _check_fusion(fusion: Sequence[str], systems: Sequence[str]) -> None:
-    """Raise InputError unless `compare.fusion` is empty or names several systems, each once."""
-    for member in fusion:
-        check_choice(member, systems, "compare.fusion")
-    if len(fusion) == 1 or len(set(fusion)) < len(fusion):
-        raise schema.mismatch("compare.fusion", "no system or at least 2 different ones", list(fusion))
+def _check_members(members: Sequence[str], systems: Sequence[str], where: str) -> None:
+    """Raise InputError unless `members` is empty or names several systems, each once."""
+    for member in members:
+        check_choice(member, systems, where)
+    if len(members) == 1 or len(set(members)) < len(members):
+        raise schema.mismatch(where, "no system or at least 2 different ones", list(members))
 
 
 def _check_system_names(params: Params) -> None:
@@ -273,6 +303,10 @@ def _check_no_secret(url: str, where: str) -> None:
     if found := secret_in(url):
         expected = "a url without secrets (put the user name and password into ~/.netrc, and write @ in a path as %40)"
         raise InputError(f"{where}: expected {expected}, found {found}")
+
+
+def _read_waveform(value: object, where: str, seconds: float) -> Waveform:
+    return Waveform(**vars(schema.read(WaveformKeys, value, where)), seconds=seconds)
 
 
 def _read_model(value: object, where: str, train: Train) -> Model:

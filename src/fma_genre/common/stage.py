@@ -34,10 +34,10 @@ def run(name: str, main: Callable[[Params], None]) -> None:
 
 
 def run_for_system(name: str, section: str, main: Callable[[Params, str], None]) -> None:
-    """Run a stage for one system, as in `python src/train.py cnn`.
+    """Run a stage for one system or waveform, as in `python src/train.py cnn`.
 
-    Like `run`, but the command line names the system by its key in `section` (models or baselines), and `main` receives
-    this key as its second argument.
+    Like `run`, but the command line names it by its key in `section` (models, baselines or waveforms), and `main`
+    receives this key as its second argument.
     """
     if len(sys.argv) != 2:
         sys.exit(f"usage: python src/{name}.py KEY (a key of `{section}` in params.yaml)")

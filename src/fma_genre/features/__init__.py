@@ -1,1 +1,1 @@
-"""Feature extraction: from the clips in an archive to stored spectrograms."""
+"""Feature extraction: from the clips in an archive to stored spectrograms and waveforms."""

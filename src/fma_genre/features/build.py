@@ -1,7 +1,8 @@
-"""Representations, loaded by the names of their sections in params.yaml."""
+"""Representations, loaded by the names of their sections in params.yaml, and encoders, which make levels of clips."""
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import librosa  # a fast import: librosa loads its modules only when they are used
@@ -9,7 +10,10 @@ import numpy as np
 
 from fma_genre.common import schema
 from fma_genre.common.errors import InputError
-from fma_genre.common.params import REPRESENTATION_FOLDER, Spectrograms, check_module
+from fma_genre.common.params import REPRESENTATION_FOLDER, Spectrograms, Waveform, check_module
+from fma_genre.features.frames import frame_count
+from fma_genre.features.levels import quantised_levels
+from fma_genre.features.waveform import ARRAY, WaveformEncoder
 from fma_genre.store import Description
 
 
@@ -18,6 +22,45 @@ class Representation(Protocol):
 
     def frequencies(self) -> np.ndarray: ...
     def power(self, samples: np.ndarray) -> np.ndarray: ...
+
+
+class Encoder(Protocol):
+    """Conversion of clips to stored levels. Pickle must be able to copy it: other processes extract the clips."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Frames and bins of a clip of full length."""
+
+    def levels(self, samples: np.ndarray) -> np.ndarray:
+        """Levels (frames, bins) uint8 of mono samples (samples,), cut to the frames of a clip of full length."""
+
+
+@dataclass(frozen=True)
+class SpectrogramEncoder:
+    """Levels of a spectrogram, in dB relative to the clip's maximum."""
+
+    representation: Representation
+    floor_db: float
+    shape: tuple[int, int]
+
+    def levels(self, samples: np.ndarray) -> np.ndarray:
+        return quantised_levels(self.representation.power(samples), self.floor_db)[: self.shape[0]]
+
+
+def encoders(params: Spectrograms | Waveform) -> dict[str, Encoder]:
+    """Encoders of all arrays that one pass over the clips makes, by the array's name.
+
+    Raises:
+        InputError: an argument is invalid, or the settings contradict each other.
+    """
+    if isinstance(params, Waveform):
+        return {ARRAY: WaveformEncoder.of(params)}
+    frames = frame_count(params.seconds, params.sample_rate, params.hop)
+    representations = {name: build(name, params) for name in params.representations}
+    return {
+        name: SpectrogramEncoder(representation, params.floor_db, (frames, len(representation.frequencies())))
+        for name, representation in representations.items()
+    }
 
 
 def build(name: str, params: Spectrograms) -> Representation:
@@ -30,7 +73,7 @@ def build(name: str, params: Spectrograms) -> Representation:
 
 
 def from_description(description: Description) -> Representation:
-    """Build the representation that made a store, to apply it to other clips.
+    """Build the representation that made a store of spectrograms, to apply it to other clips.
 
     Raises:
         InputError: no representation has this name, or the description does not match the representation.

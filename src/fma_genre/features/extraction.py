@@ -1,7 +1,7 @@
-"""Extraction of spectrograms from the audio archive, on all cores and without unpacking the archive.
+"""Extraction of spectrograms or waveforms from the audio archive, on all cores and without unpacking the archive.
 
 For each clip, a worker reads the member of the zip, decodes it in memory, writes the clip's row in the array of
-every representation, and then the clip's outcome. Another run on the same folder skips clips that have an outcome.
+every encoder, and then the clip's outcome. Another run on the same folder skips clips that have an outcome.
 Workers write the arrays themselves, so no array travels between processes.
 """
 
@@ -20,13 +20,11 @@ from fma_genre import store
 from fma_genre.archives import zips
 from fma_genre.common import progress
 from fma_genre.common.errors import InputError
-from fma_genre.common.params import Spectrograms
+from fma_genre.common.params import Spectrograms, Waveform
 from fma_genre.common.workers import run_in_workers
 from fma_genre.features import audio
-from fma_genre.features.build import Representation, build
+from fma_genre.features.build import Encoder, encoders
 from fma_genre.features.dask_cluster import open_workers
-from fma_genre.features.frames import frame_count
-from fma_genre.features.levels import quantised_levels
 from fma_genre.features.sndfile import stderr_silenced
 
 OUTCOMES = "outcomes.npy"
@@ -52,12 +50,12 @@ class Job:
     folder: Path
     sample_rate: int  # Hz
     seconds: float
-    frames: int  # frames in a row of an array
-    floor_db: float
-    representations: Mapping[str, Representation]
+    encoders: Mapping[str, Encoder]  # by the name of the array that each writes
 
 
-def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], params: Spectrograms, folder: Path) -> np.ndarray:
+def extract(
+    archive: Path, clips: Sequence[zipfile.ZipInfo], params: Spectrograms | Waveform, folder: Path
+) -> np.ndarray:
     """Write an array for each representation into `folder`, with a row for each member of `clips`.
 
     Returns:
@@ -72,9 +70,7 @@ def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], params: Spectrogram
         folder=folder.resolve(),
         sample_rate=params.sample_rate,
         seconds=params.seconds,
-        frames=frame_count(params.seconds, params.sample_rate, params.hop),
-        floor_db=params.floor_db,
-        representations={name: build(name, params) for name in params.representations},
+        encoders=encoders(params),
     )
     _prepare(job, len(clips))
 
@@ -86,9 +82,9 @@ def extract(archive: Path, clips: Sequence[zipfile.ZipInfo], params: Spectrogram
     return np.array(store.map_array(folder / OUTCOMES))
 
 
-def array_path(folder: Path, representation: str) -> Path:
-    """Path of the array that `extract` writes for a representation."""
-    return folder / f"{representation}.npy"
+def array_path(folder: Path, name: str) -> Path:
+    """Path of the array that `extract` writes for a spectrogram or, by the name `waveform.ARRAY`, for a waveform."""
+    return folder / f"{name}.npy"
 
 
 # Before the workers start. ----------------------------------------------------------------------------------------
@@ -96,10 +92,7 @@ def array_path(folder: Path, representation: str) -> Path:
 
 def _prepare(job: Job, clips: int) -> None:
     """Create the files for the workers, except those that an earlier run has left."""
-    shapes = {
-        array_path(job.folder, name): (clips, job.frames, len(representation.frequencies()))
-        for name, representation in job.representations.items()
-    }
+    shapes = {array_path(job.folder, name): (clips, *encoder.shape) for name, encoder in job.encoders.items()}
     _check_disk_space(job.folder, {path: math.prod(shape) for path, shape in shapes.items()})
 
     for path, shape in shapes.items():
@@ -139,10 +132,10 @@ def _extract_clip(job: Job, row: int, member: zipfile.ZipInfo) -> None:
 
 
 def _write_rows(job: Job, row: int, samples: np.ndarray) -> tuple[int, int]:
-    """Write a clip's row of every representation; return the number of frames and the CRC-32 of the rows."""
+    """Write a clip's row of every array; return the number of frames and the CRC-32 of the rows."""
     frames, check = 0, 0
-    for name, representation in job.representations.items():
-        levels = quantised_levels(representation.power(samples), job.floor_db)[: job.frames]
+    for name, encoder in job.encoders.items():
+        levels = encoder.levels(samples)
         store.write_row(array_path(job.folder, name), row, levels)
         frames, check = len(levels), zlib.crc32(levels.data, check)
     return frames, check
@@ -154,7 +147,7 @@ def _is_done(job: Job, row: int) -> bool:
     if not outcome["done"]:
         return False
     check = 0
-    for name in job.representations:
+    for name in job.encoders:
         check = zlib.crc32(store.read_row(array_path(job.folder, name), row)[: outcome["frames"]].data, check)
     return check == outcome["check"]
 

@@ -55,10 +55,11 @@ class Comparison:
     classes: list[str]  # in alphabetical order
     genres: list[str]  # the classes by number of training tracks, largest first
     artists: int  # number of artists of the test tracks
-    rows: list[Result]  # majority, baselines, models (each before its SVM head), fusion
+    rows: list[Result]  # majority, baselines, models (each before its SVM head), fusion, stacking
     models: list[Result]
     baselines: list[Result]
     members: tuple[str, ...]  # keys of the systems that the fusion averages
+    stacked: tuple[str, ...]  # keys of the systems whose probabilities the stacking reads
     ensembles: list[Result]
     reference: Result
     differences: list[Difference]  # of all other systems except majority
@@ -90,13 +91,14 @@ def compare(
     Args:
         systems: systems with predictions for the same tracks; at least one must be a model.
         index: index of all tracks (see `fma_genre.store`).
-        settings: reference, members of the fusion, and settings of the bootstrap.
+        settings: reference, members of the fusion and the stacking, and settings of the bootstrap.
         dataset: name of the data set.
         synthetic: whether the data set is the built-in demo.
         inflation: factor by which all intervals are enlarged (see `Bootstrap`).
 
     Raises:
-        InputError: a member of the fusion predicts no probabilities, or there are too few resamples.
+        InputError: a member of the fusion or the stacking predicts no probabilities, there are too few resamples, or
+            there are too few validation tracks for the stacking.
     """
     used = store.used(index)
     tracks = used[used["split"] == "test"]
@@ -114,17 +116,16 @@ def compare(
 
     models = [system for system in systems if system.is_model]
     baselines = [system for system in systems if not system.is_model]
-    members = [system for key in settings.fusion for system in systems if system.key == key]
-    fusion = [derived.fusion(members)] if members else []
+    combined = combine(systems, settings, used)
     majority = derived.majority(dataset, classes, genres[0], used)
 
     def results(systems: Iterable[System]) -> dict[str, Result]:
         return {system.key: evaluate(system, actual, used, bootstrap) for system in systems}
 
-    compared = [*baselines, *derived.with_svm_heads(models), *fusion]
+    compared = [*baselines, *derived.with_svm_heads(models), *combined]
     check_resamples(len(compared) - 1, settings)
     rows = results([majority, *compared])
-    ensembles = results(derived.ensembles([*baselines, *models, *fusion]))
+    ensembles = results(derived.ensembles([*baselines, *models, *combined]))
     reference = rows[settings.reference]
     ensemble = ensembles.get(f"{reference.key}_ensemble", next(iter(ensembles.values()), None))
     others = [row for key, row in rows.items() if key not in (majority.key, reference.key)]
@@ -144,6 +145,7 @@ def compare(
         models=[rows[model.key] for model in models],
         baselines=[rows[baseline.key] for baseline in baselines],
         members=settings.fusion,
+        stacked=settings.stacking,
         ensembles=list(ensembles.values()),
         reference=reference,
         reference_ensemble=ensemble,
@@ -152,6 +154,20 @@ def compare(
         mcnemar=mcnemar_tests(other_ensembles, ensemble, actual) if ensemble else {},
         factorial=factorial([rows[model.key] for model in models], bootstrap),
     )
+
+
+def combine(systems: Sequence[System], settings: Compare, index: pd.DataFrame) -> list[System]:
+    """Make the fusion and the stacking, each if the settings name its members.
+
+    Args:
+        index: rows of the index for the used tracks (see `fma_genre.store`).
+    """
+    fused, stacked = (
+        [system for key in keys for system in systems if system.key == key]
+        for keys in (settings.fusion, settings.stacking)
+    )
+    fusion = [derived.fusion(fused)] if fused else []
+    return [*fusion, derived.stacking(stacked, index)] if stacked else fusion
 
 
 def check_resamples(differences: int, settings: Compare) -> None:

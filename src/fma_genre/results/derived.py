@@ -1,18 +1,21 @@
-"""Systems that are derived from the predictions of others: the majority genre, SVM heads, ensembles and the fusion."""
+"""Systems that are derived from others: the majority genre, SVM heads, ensembles, the fusion and the stacking."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
+from fma_genre.common import progress
 from fma_genre.common.errors import InputError
+from fma_genre.results import metrics, stacked_svm
 from fma_genre.results.predictions import SPLITS, Predictions, SplitPredictions
 from fma_genre.results.systems import System
 
-MAJORITY, FUSION = "majority", "fusion"
-MAX_COMBINATIONS = 200  # of runs in the fusion; each is scored on every resample
+MAJORITY, FUSION, STACKING = "majority", "fusion", "stacking"
+MAX_COMBINATIONS = 200  # of runs in the fusion or the stacking; each is scored on every resample
 
 
 def with_svm_heads(models: Sequence[System]) -> list[System]:
@@ -70,30 +73,85 @@ def fusion(members: Sequence[System]) -> System:
     Raises:
         InputError: a member predicts no probabilities, or there are too many combinations.
     """
+    _check_members(members, "compare.fusion")
+
+    def predict(name: str) -> SplitPredictions:
+        averages = [np.mean(runs, axis=0) for runs in _combinations(members, name)]
+        return _from_probabilities(getattr(members[0].predictions, name), averages)
+
+    validation, test = map(predict, SPLITS)
+    return _system_of_members(FUSION, members, validation, test)
+
+
+def stacking(members: Sequence[System], index: pd.DataFrame) -> System:
+    """System of linear SVMs on the probabilities of the members, with a run for each combination of their runs.
+
+    Bian et al. 2019 (arXiv 1906.11620) use "an ensemble learning of stacking based on SVM". The inputs of their SVM are
+    unknown; class probabilities of tracks are the choice of this project. The SVMs are fitted to the validation tracks,
+    since a network is too sure of its training tracks. The predictions for the validation tracks themselves are out of
+    fold.
+
+    Args:
+        index: rows of the index for the used tracks (see `fma_genre.store`).
+
+    Raises:
+        InputError: a member predicts no probabilities, there are too many combinations, or the validation tracks are by
+            fewer than two artists.
+        ValueError: a validation track is also a test track, so the SVMs would know its genre.
+    """
+    _check_members(members, "compare.stacking")
+    found = members[0].predictions
+    labels, artists = _validation_sample(found, index)
+    out_of_fold, predicted = [], []
+    pairs = list(zip(_combinations(members, "validation"), _combinations(members, "test"), strict=True))
+    for validation, test in progress.bar(pairs, desc=STACKING, unit="run", leave=False):  # up to seconds for each
+        features = np.concatenate(validation, axis=1)  # (tracks, members × classes)
+        out_of_fold.append(stacked_svm.predict_out_of_fold(features, labels, artists))
+        predicted.append(stacked_svm.predict(features, labels, np.concatenate(test, axis=1)))
+    return _system_of_members(
+        STACKING,
+        members,
+        SplitPredictions(found.validation.tracks, np.array(out_of_fold)),
+        SplitPredictions(found.test.tracks, np.array(predicted)),
+    )
+
+
+def _validation_sample(predictions: Predictions, index: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and artists of the validation tracks, (tracks,) each; see `stacking` for the errors."""
+    tracks = predictions.validation.tracks
+    if np.isin(tracks, predictions.test.tracks).any():
+        raise ValueError("expected validation tracks that are not test tracks, found some that are")
+    artist_of_track = index.set_index("track_id")["artist_id"].astype(str)  # always text: the folds sort the artists
+    artists = artist_of_track.loc[tracks].to_numpy()
+    if (count := len(np.unique(artists))) < 2:
+        raise InputError(f"compare.stacking: expected validation tracks by at least 2 artists, found {count}")
+    return metrics.actual_labels(tracks, predictions.classes, index), artists
+
+
+def _check_members(members: Sequence[System], where: str) -> None:
+    """Raise InputError if a member predicts no probabilities, or if there are too many combinations of runs."""
     for member in members:
         if member.predictions.test.probabilities is None:
             expected = "systems that predict probabilities"
-            raise InputError(f"compare.fusion: expected {expected}, found {member.key}, which predicts only genres")
-    combinations = list(product(*(range(len(member.predictions.seeds)) for member in members)))
-    if len(combinations) > MAX_COMBINATIONS:
+            raise InputError(f"{where}: expected {expected}, found {member.key}, which predicts only genres")
+    count = math.prod(len(member.predictions.seeds) for member in members)
+    if count > MAX_COMBINATIONS:
         expected = f"at most {MAX_COMBINATIONS} combinations of the members' runs"
-        raise InputError(f"compare.fusion: expected {expected}, found {len(combinations)}")
+        raise InputError(f"{where}: expected {expected}, found {count}")
 
-    def predict(name: str) -> SplitPredictions:
-        splits = [getattr(member.predictions, name) for member in members]
-        averages = [
-            np.mean([split.probabilities[run] for split, run in zip(splits, runs, strict=True)], axis=0)
-            for runs in combinations
-        ]
-        return _from_probabilities(splits[0], averages)
 
-    first = members[0].predictions
-    validation, test = map(predict, SPLITS)
-    seeds = list(range(len(combinations)))
+def _combinations(members: Sequence[System], split: str) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the probabilities of each member, (tracks, classes), for each combination of their runs."""
+    return product(*(getattr(member.predictions, split).probabilities for member in members))
+
+
+def _system_of_members(
+    key: str, members: Sequence[System], validation: SplitPredictions, test: SplitPredictions
+) -> System:
+    """System with a run for each combination of the members' runs."""
+    first, seeds = members[0].predictions, list(range(len(test.labels)))
     predictions = Predictions(first.dataset, first.classes, seeds, validation, test, facts={})
-    return System(
-        FUSION, False, predictions, sources=tuple(source for member in members for source in member.run_sources)
-    )
+    return System(key, False, predictions, sources=tuple(source for member in members for source in member.run_sources))
 
 
 def _derive(

@@ -1,6 +1,6 @@
 """Predictions of a system in one `.npz` file. The stages `evaluate` and `baseline` write it, and `compare` reads it.
 
-The runs of a model are networks trained with different seeds. A baseline has one run.
+The runs of a system differ in their seeds. A baseline without randomness has one run.
 """
 
 import json
@@ -65,7 +65,7 @@ class Predictions:
 
     dataset: str
     classes: list[str]
-    seeds: list[int]  # one per run; [0] for a baseline
+    seeds: list[int]  # one per run; [0] for a baseline without randomness
     validation: SplitPredictions
     test: SplitPredictions
     facts: Mapping[str, Any]  # JSON, e.g. {"parameters": 1847816, "representation": "mel"} or {"c": 3}

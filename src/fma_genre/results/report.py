@@ -10,6 +10,7 @@ from fma_genre.results.factorial import Effect, Factorial
 from fma_genre.results.markdown import table
 from fma_genre.results.remarks import remarks
 from fma_genre.results.result import Result
+from fma_genre.results.stacked_svm import C
 
 MACRO = ("precision", "recall", "f1")
 MAX_REASONS = 5  # maximum number of named reasons why tracks are left out
@@ -98,7 +99,7 @@ def _mean(row: Result) -> str:
 
 def _legend(comparison: Comparison) -> str:
     single = _single(comparison.models)
-    several = len(single) < len(comparison.models)
+    several = any(row.runs > 1 for row in comparison.systems)
     spread = " (± standard deviation)" if several else ""
     sentences = [
         f"The scores are in %, measured on {len(comparison.tracks)} test tracks by {comparison.artists} artists.",
@@ -118,6 +119,13 @@ def _legend(comparison: Comparison) -> str:
         sentences.append(
             f"The system fusion averages the probabilities of {_enumerate(comparison.members)}; its runs are all"
             " combinations of their runs. A run of it has several networks, so compare it with ensembles, too."
+        )
+    if comparison.stacked:
+        sentences.append(
+            f"The system stacking is a linear SVM (C = {C:g}) on the probabilities of {_enumerate(comparison.stacked)};"
+            " its runs are all combinations of their runs. It is fitted to the validation tracks and their genres, so"
+            " its validation accuracy is out of fold: the SVM that predicts an artist is fitted only to others. Compare"
+            " it with ensembles, too."
         )
     sentences.append("The system majority predicts the most frequent training genre for every track.")
     return " ".join(sentences)
