@@ -25,6 +25,7 @@ from fma_genre.features.extraction import array_path, extract
 from fma_genre.store import LEVELS, Description, Store
 
 SEMITONE = 2 ** (1 / 12)
+CUT = 0.1  # s
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ CHANGES = {
     "-20 dB": Change((("volume", "-20dB"),)),
     "+1 semitone": pitch(SEMITONE),
     "-1 semitone": pitch(1 / SEMITONE),
+    "start cut": Change((("atrim", f"start={CUT}"),)),
 }
 
 

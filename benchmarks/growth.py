@@ -3,8 +3,9 @@
     python benchmarks/growth.py [RESULTS.jsonl …] [--figure FILE.svg]    default: benchmarks/recipe/growth.jsonl
 
 A candidate of growth.yaml is a series and a share of the training tracks, e.g. `recipe 1/4`. The script draws the mean
-accuracy over the folds for each share, and prints it with the paired gain from each doubling of the tracks. Standard
-errors are corrected for the training tracks that folds share (Nadeau and Bengio 2003).
+accuracy over the folds for each share. It prints it with two paired differences: the gain over the share before, and
+the difference from the first series. Standard errors are corrected for the training tracks that folds have in common
+(Nadeau and Bengio 2003).
 """
 
 import argparse
@@ -18,14 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.results.markdown import table
 from fma_genre.results.style import WIDTH, colours, marks, save, set_title, styled
-from recipe import CLEAN, read_results, standard_error
+from recipe import CLEAN, accuracy, fold_ratio, read_results, standard_error
 
 RESULTS, FIGURE = ROOT / "benchmarks" / "recipe" / "growth.jsonl", ROOT / "docs" / "growth.svg"
 
@@ -36,8 +36,10 @@ class Point:
 
     dataset: str
     series: str
+    share: float  # of the training tracks
     tracks: int  # mean number of training tracks
-    accuracies: np.ndarray  # (folds,), in the order of repeats and folds
+    folds: tuple[tuple[int, int], ...]  # repeat and fold of each accuracy
+    accuracies: np.ndarray  # (folds,)
     ratio: float  # test tracks / training tracks of a fold, when all training tracks are used
 
     @property
@@ -48,8 +50,8 @@ class Point:
 def main() -> None:
     arguments = parse(sys.argv[1:])
     with errors_in_one_line("growth"):
-        points = read_points(arguments.results)
-        save(draw(points), arguments.figure)
+        model, points = read_points(arguments.results)
+        save(draw(model, points), arguments.figure)
         print(points_table(points))
 
 
@@ -60,22 +62,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_points(files: Sequence[Path]) -> list[Point]:
-    """Read the points of each data set and series, from few training tracks to many."""
+def read_points(files: Sequence[Path]) -> tuple[str, list[Point]]:
+    """Read the results of a model; return its name, and its points from few training tracks to many.
+
+    Raises:
+        InputError: there are no results, or those of several models.
+    """
     records: list[dict[str, Any]] = [record for file in files for record in read_results(file).values()]
-    if not records:
-        raise InputError(f"{', '.join(map(str, files))}: expected results, found none")
-    frame = pd.DataFrame(records).sort_values(["repeat", "fold"], kind="stable")
-    frame["series"] = frame["candidate"].str.rpartition(" ")[0]
-    frame["ratio"] = frame["tracks"] / frame["training"] * frame["share"]
-    frame["accuracy"] = 100 * frame["correct"].map(lambda correct: correct[CLEAN]) / frame["tracks"]
+    models = sorted({record["model"] for record in records})
+    if len(models) != 1:
+        expected, found = "results of one model", ", ".join(models) or "none"
+        raise InputError(f"{', '.join(map(str, files))}: expected {expected}, found {found}")
+    groups: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+    for record in sorted(records, key=lambda record: (record["repeat"], record["fold"])):
+        series = record["candidate"].rpartition(" ")[0]
+        groups.setdefault((record["dataset"], series, record["share"]), []).append(record)
     points = [
         Point(
-            str(dataset), str(series), round(rows["training"].mean()), rows["accuracy"].to_numpy(), rows["ratio"].mean()
+            dataset,
+            series,
+            share,
+            round(np.mean([record["training"] for record in found])),
+            tuple((record["repeat"], record["fold"]) for record in found),
+            100 * accuracy(found, CLEAN),
+            fold_ratio(found),
         )
-        for (dataset, series, _), rows in frame.groupby(["dataset", "series", "share"], sort=False)
+        for (dataset, series, share), found in groups.items()
     ]
-    return sorted(points, key=lambda point: point.tracks)
+    return models[0], sorted(points, key=lambda point: point.tracks)
 
 
 def curves(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
@@ -87,27 +101,31 @@ def curves(points: Sequence[Point]) -> dict[tuple[str, str], list[Point]]:
 
 
 def points_table(points: Sequence[Point]) -> str:
-    """Markdown table: accuracy at each number of tracks, and its gain over the number before."""
-    rows = [["data set", "series", "training tracks", "folds", "accuracy", "gain"]]
-    for (dataset, series), curve in curves(points).items():
+    """Markdown table: accuracy at each number of tracks, its gain over the number before, and over the first series."""
+    found, first = curves(points), points[0].series
+    rows = [["data set", "series", "training tracks", "folds", "accuracy", "gain", f"− {first}"]]
+    for (dataset, series), curve in found.items():
+        reference = {point.share: point for point in found.get((dataset, first), [])}
         for before, point in zip([None, *curve], curve, strict=False):
-            accuracy = f"{point.accuracies.mean():.1f} ± {point.error:.1f}"
-            folds = str(len(point.accuracies))
-            rows.append([dataset, series, str(point.tracks), folds, accuracy, gain(before, point) if before else ""])
+            mean = f"{point.accuracies.mean():.1f} ± {point.error:.1f}"
+            other = reference.get(point.share) if series != first else None
+            changes = [difference(point, start) if start else "" for start in (before, other)]
+            rows.append([dataset, series, str(point.tracks), str(len(point.folds)), mean, *changes])
     return table(rows)
 
 
-def gain(before: Point, after: Point) -> str:
-    if len(before.accuracies) != len(after.accuracies):
-        where = f"{after.dataset}, {after.series}"
-        found = f"{len(before.accuracies)} and {len(after.accuracies)}"
-        raise InputError(f"{where}: expected as many folds for each share, found {found}: the search is not finished")
-    changes = after.accuracies - before.accuracies
-    return f"{changes.mean():+.1f} ± {standard_error(changes, after.ratio):.1f}"
+def difference(point: Point, start: Point) -> str:
+    """Mean paired difference between two points, with its standard error; raise InputError for unequal folds."""
+    if point.folds != start.folds:
+        found = f"{len(start.folds)} and {len(point.folds)} folds, or different ones"
+        where = f"{point.dataset}, {start.series} {start.tracks} and {point.series} {point.tracks}"
+        raise InputError(f"{where}: expected the same folds, found {found}: the search is not finished")
+    changes = point.accuracies - start.accuracies
+    return f"{changes.mean():+.1f} ± {standard_error(changes, point.ratio):.1f}"
 
 
 @styled
-def draw(points: Sequence[Point]) -> Figure:
+def draw(model: str, points: Sequence[Point]) -> Figure:
     """Draw a panel for each data set, with a line for each series. Bars are standard errors."""
     found, series = curves(points), list(dict.fromkeys(point.series for point in points))
     datasets = list(dict.fromkeys(dataset for dataset, _ in found))
@@ -135,7 +153,7 @@ def draw(points: Sequence[Point]) -> Figure:
         axes.set(title=dataset, ylabel="accuracy in %")
         axes.legend()
     panels[datasets[-1]].set_xlabel("training tracks (logarithmic); bars: standard errors")
-    set_title(figure, "Accuracy of the cnn by the number of training tracks")
+    set_title(figure, f"Accuracy of the {model} by the number of training tracks")
     return figure
 
 

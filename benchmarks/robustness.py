@@ -25,9 +25,9 @@ import evaluate as evaluate_stage
 from copies import CHANGES, copied_archive, extract_store
 from cross_validation import cell, difference, without_stacking
 from fma_genre import store
-from fma_genre.common import files, params, schema, stage
+from fma_genre.common import files, params, stage
 from fma_genre.common.errors import errors_in_one_line
-from fma_genre.common.params import Baseline, BaselineKeys, Params, Spectrograms
+from fma_genre.common.params import Baseline, Params, Spectrograms
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
@@ -121,8 +121,7 @@ def open_model(folder: Path) -> Predict:
 
 def fit_baseline(baseline: Baseline, where: str, stores: Stores) -> Predict:
     features, classifier = baseline_stage.load(baseline, where)
-    declared = {"features": features.Arguments, "classifier": classifier.Arguments}
-    arguments = schema.read_arguments(baseline.arguments, declared, where, schema.names(BaselineKeys))
+    arguments = baseline_stage.read_arguments(baseline, where)
     any_store = next(iter(stores.values()))  # all stores have the same index and classes
     values, classes = features.features(arguments["features"], stores), any_store.description.classes
     labels = pd.Index(classes).get_indexer(pd.Index(any_store.used["genre"]))

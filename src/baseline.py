@@ -30,8 +30,7 @@ Fit = Callable[[Sample, Sample], tuple[Classifiers, Mapping[str, Any]]]
 def main(params: Params, key: str) -> None:
     baseline, where = params.baselines[key], f"baselines.{key}"
     features, classifier = load(baseline, where)
-    declared = {"features": features.Arguments, "classifier": classifier.Arguments}
-    arguments = schema.read_arguments(baseline.arguments, declared, where, schema.names(BaselineKeys))
+    arguments = read_arguments(baseline, where)
     stores = {name: store.open_store(name) for name in features.REPRESENTATIONS}
     for opened in stores.values():
         store.check_current(opened, params)
@@ -118,6 +117,17 @@ def predict_split(classifier: Any, tracks: np.ndarray, values: np.ndarray, class
     probabilities = np.zeros((1, len(tracks), classes), np.float32)
     probabilities[0][:, classifier.classes_] = classifier.predict_proba(values)
     return SplitPredictions(tracks, labels, probabilities)
+
+
+def read_arguments(baseline: Baseline, where: str) -> Mapping[str, Any]:
+    """Read the arguments of a baseline's features and of its classifier, by these names.
+
+    Raises:
+        InputError: a module lacks the required function, or an argument is unknown, missing or invalid.
+    """
+    features, classifier = load(baseline, where)
+    declared = {"features": features.Arguments, "classifier": classifier.Arguments}
+    return schema.read_arguments(baseline.arguments, declared, where, schema.names(BaselineKeys))
 
 
 def load(baseline: Baseline, where: str) -> tuple[ModuleType, ModuleType]:

@@ -2,12 +2,15 @@
 
     python src/related.py [SYSTEM …]    default: all systems of related.yaml except those under `on_request`
 
-The experiment is named `related`. It has all systems of params.yaml, too. The workspace does not change. The table at
-the end shows the scores of all systems on the test tracks. A system whose name params.yaml has already is not added.
+The experiment is named `related`, and replaces an earlier one of this name. It has all systems of params.yaml, too. The
+workspace does not change. The table at the end shows the scores of all systems on the test tracks. A system that
+combines others, such as `stacking`, may be named, too: its members are then trained. A section of params.yaml wins over
+one of the same name in related.yaml.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -16,12 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import baseline
 from experiments import read_revisions
 from fma_genre import checkout
 from fma_genre.common import params, schema
 from fma_genre.common.documents import read_json, read_yaml
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Params
+from fma_genre.learning import build
+from fma_genre.results import comparison, derived
 from fma_genre.results.markdown import table
 
 RELATED, PARAMS = Path("related.yaml"), Path("params.yaml")
@@ -30,7 +36,7 @@ SCORES = ("accuracy", "recall", "f1")
 NEXT = f"""\
 dvc metrics diff HEAD {EXPERIMENT}     print what differs from the last commit
 dvc exp apply {EXPERIMENT}             bring the experiment's parameters, models and results into the workspace
-dvc exp run -S model=SYSTEM       after that: ship one of its models"""
+dvc exp run -S model=MODEL        after that: ship one of its models"""
 
 Names = Annotated[tuple[schema.Name, ...], schema.Length(0, 100)]
 Section = Mapping[str, Any]
@@ -60,8 +66,11 @@ def main() -> None:
     with errors_in_one_line("related"):
         related, content = read_related(RELATED), read_yaml(PARAMS)
         changes = select(related, arguments.systems or related.default, content)
+        added = [*changes["models"], *changes["baselines"], *changes["compare"]]
+        if not added:
+            raise InputError(f"expected a system that {PARAMS} does not have, found none: `dvc repro` compares all")
         check(content, changes)
-        print(f"{EXPERIMENT}: {', '.join([*changes['models'], *changes['baselines']])}, beside the systems of {PARAMS}")
+        print(f"{EXPERIMENT}: {', '.join(added)}, beside the systems of {PARAMS}")
         if related.on_request and not arguments.systems:
             print(f"left out unless named, since they take long: {', '.join(related.on_request)}", flush=True)
         run(changes)
@@ -97,28 +106,57 @@ def select(related: Related, names: Sequence[str], content: Section) -> dict[str
         changes to params.yaml: by section, then by name
     """
     for name in names:
-        params.check_choice(name, related.systems, "SYSTEM")
+        params.check_choice(name, [*related.systems, *related.compare], "SYSTEM")
+    named = {member for name in names for member in related.compare.get(name, [name])}
     present = {*content["models"], *content["baselines"]}
-    added = [name for name in names if name not in present]
-    models = {name: section for name, section in related.models.items() if name in added}
+    models, baselines = (
+        {name: section for name, section in sections.items() if name in named - present}
+        for sections in (related.models, related.baselines)
+    )
     read = {section.get("representation") for section in models.values() if isinstance(section, Mapping)}
-    known = present | set(added)
+    compared = {*present, *models, *baselines}
     return {
-        "waveforms": {name: section for name, section in related.waveforms.items() if name in read},
+        "waveforms": {
+            name: section
+            for name, section in related.waveforms.items()
+            if name in read and name not in content["waveforms"]
+        },
         "models": models,
-        "baselines": {name: section for name, section in related.baselines.items() if name in added},
+        "baselines": baselines,
         # A system that combines others is compared if all of them are.
-        "compare": {name: members for name, members in related.compare.items() if known.issuperset(members)},
+        "compare": {
+            name: members
+            for name, members in related.compare.items()
+            if compared.issuperset(members) and not content["compare"][name]
+        },
     }
 
 
 def check(content: Section, changes: Mapping[str, Section]) -> Params:
-    """Raise InputError for the first invalid parameter of the experiment."""
+    """Raise InputError for the first invalid parameter of the experiment, before anything is trained."""
     merged = {key: {**value, **changes[key]} if key in changes else value for key, value in content.items()}
     try:
-        return params.check(merged)
+        found = params.check(merged)
+        for name in changes["models"]:
+            build.read_arguments(found.models[name], f"models.{name}")
+        for name in changes["baselines"]:
+            baseline.read_arguments(found.baselines[name], f"baselines.{name}")
+        check_comparison(found)
     except InputError as error:
         raise InputError(f"{RELATED} with {PARAMS}: {error}") from None
+    return found
+
+
+def check_comparison(parameters: Params) -> None:
+    """Raise InputError if there are too few resamples, or too many combinations of runs in a combined system."""
+    models, compare = parameters.models.values(), parameters.compare
+    combined = {"fusion": compare.fusion, "stacking": compare.stacking}
+    heads = sum(model.svm_head is not None for model in models)
+    systems = len(models) + heads + len(parameters.baselines) + sum(map(bool, combined.values()))
+    comparison.check_resamples(systems - 1, compare)
+    for name, members in combined.items():
+        runs = [parameters.models[member].train.runs for member in members if member in parameters.models]
+        derived.check_combinations(math.prod(runs), f"compare.{name}")
 
 
 # Experiment. ------------------------------------------------------------------------------------------------------
@@ -157,20 +195,20 @@ def fetch() -> Mapping[str, Any]:
 # Table. -----------------------------------------------------------------------------------------------------------
 
 
-def scores_table(comparison: Mapping[str, Any]) -> str:
+def scores_table(found: Mapping[str, Any]) -> str:
     """Markdown table of all systems, and a line that explains it.
 
     Args:
-        comparison: content of metrics/comparison.json.
+        found: content of metrics/comparison.json.
     """
-    rows = [["system", "runs", *SCORES, f"− {comparison['reference']}", "p", "parameters", "multiply-adds"]]
-    for name, system in comparison["systems"].items():
+    rows = [["system", "runs", *SCORES, f"− {found['reference']}", "p", "parameters", "multiply-adds"]]
+    for name, system in found["systems"].items():
         scores = [interval(system, score) for score in SCORES]
-        difference = comparison["differences"].get(name)
+        difference = found["differences"].get(name)
         change = [interval(difference, "accuracy", "+"), f"{difference['p_holm']:.3f}"] if difference else ["", ""]
         costs = [f"{system[cost]:,}" if cost in system else "" for cost in ("parameters", "multiply_adds")]
         rows.append([name, str(system["runs"]), *scores, *change, *costs])
-    return f"{table(rows)}\n\n{legend(comparison)}"
+    return f"{table(rows)}\n\n{legend(found)}"
 
 
 def interval(values: Mapping[str, float], score: str, sign: str = "") -> str:
@@ -178,12 +216,12 @@ def interval(values: Mapping[str, float], score: str, sign: str = "") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def legend(comparison: Mapping[str, Any]) -> str:
+def legend(found: Mapping[str, Any]) -> str:
     return (
-        f"In %, on {comparison['n_test']} test tracks by {comparison['n_artists']} artists of {comparison['dataset']}:"
-        f" means over the runs, with {100 * comparison['confidence']:g} % intervals over artists and runs. Recall and"
+        f"In %, on {found['n_test']} test tracks by {found['n_artists']} artists of {found['dataset']}:"
+        f" means over the runs, with {100 * found['confidence']:g} % intervals over artists and runs. Recall and"
         f" F1 are macro averages. p is that of the difference in accuracy, after Holm's correction for"
-        f" {len(comparison['differences'])} differences. Multiply-adds are those of a network for one segment."
+        f" {len(found['differences'])} differences. Multiply-adds are those of a network for one segment."
     )
 
 

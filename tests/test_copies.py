@@ -12,7 +12,7 @@ import soundfile
 from project import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
-from copies import CHANGES, SEMITONE, encode, write_copy
+from copies import CHANGES, CUT, SEMITONE, encode, write_copy
 from fma_genre.archives import zips
 
 RATE, SECONDS = 44100, 4
@@ -47,8 +47,15 @@ def strongest(samples: np.ndarray, rate: int) -> float:
 def test_a_copy_keeps_length_and_channels(name: str, channels: int) -> None:
     samples, rate = copied(name, tone(440, channels))
     assert samples.shape[1] == channels
-    assert len(samples) / rate == pytest.approx(SECONDS, abs=0.06)
+    expected = SECONDS - CUT if name == "start cut" else SECONDS
+    assert len(samples) / rate == pytest.approx(expected, abs=0.06)
     assert rate == {"16 kHz": 16000, "8 kHz": 8000}.get(name, RATE)
+
+
+def test_a_cut_copy_is_the_clip_without_its_beginning() -> None:
+    samples = tone(440)
+    samples[:, 0] *= np.linspace(0, 1, len(samples))
+    np.testing.assert_allclose(copied("start cut", samples)[0], samples[round(CUT * RATE) :], atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "factor"), [("+1 semitone", SEMITONE), ("-1 semitone", 1 / SEMITONE), ("8 kHz", 1)])

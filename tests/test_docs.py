@@ -36,8 +36,19 @@ NOT_RUN = {
         for arguments in (
             "screening.yaml --out benchmarks/recipe/screening",
             "finalists.yaml --repeats 3 --out benchmarks/recipe/finalists",
+            "growth.yaml --repeats 3 --copies --out benchmarks/recipe/growth",
         )
     },
+    **dict.fromkeys(
+        (
+            "make related",
+            'make related SYSTEMS="prcnn densenet"',
+            "dvc metrics diff HEAD related",
+            "dvc exp apply related",
+            "dvc exp run -S model=prcnn",
+        ),
+        "test_related.py runs it in miniature",
+    ),
     "python benchmarks/robustness.py": "test_robustness.py runs it in miniature",
     "make choose MODEL=cnn": "test_choose.py runs it in miniature",
     "python benchmarks/evaluation.py": "takes minutes",

@@ -98,7 +98,7 @@ def test_the_key_of_a_result_depends_on_what_affects_it() -> None:
 
 
 def test_only_the_named_candidates_are_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A difference needs both candidates, so it is left out if only one of them is named."""
+    """A candidate whose base is not named is compared with the first."""
     monkeypatch.setattr(recipe, "hash_data", lambda: "data")
     monkeypatch.chdir(ROOT)
     file = tmp_path / "candidates.yaml"
@@ -110,6 +110,7 @@ def test_only_the_named_candidates_are_trained(monkeypatch: pytest.MonkeyPatch, 
 
     assert bases() == {"a": None, "b": "a", "c": "b"}
     assert bases("b", "c") == {"b": None, "c": "b"}
+    assert bases("a", "c") == {"a": None, "c": "a"}
     with pytest.raises(InputError, match=r"^--only: expected one of a, b, c, found 'd'"):
         bases("a", "d")
 
@@ -182,8 +183,8 @@ def test_averaged_weights_follow_the_recursion() -> None:
 
 def test_the_error_of_a_difference_is_corrected_for_shared_training_tracks() -> None:
     """Nadeau and Bengio: the variance of the folds' differences times 1 / folds + test tracks / training tracks."""
-    reference = [{"correct": {"clean": 50}, "tracks": 100, "training": 200} for _ in range(3)]
-    records = [{"correct": {"clean": 50 + gain}, "tracks": 100, "training": 200} for gain in (1, 2, 6)]
+    reference = [{"correct": {"clean": 50}, "tracks": 100, "training": 200, "share": 1.0} for _ in range(3)]
+    records = [{"correct": {"clean": 50 + gain}, "tracks": 100, "training": 200, "share": 1.0} for gain in (1, 2, 6)]
     # mean 3, variance 7, so the error is √(7 · (1 / 3 + 1 / 2)) = 2.415
     assert recipe.difference(records, reference) == "+3.0 ± 2.4"
 

@@ -9,14 +9,16 @@ from dvc.utils.hydra import apply_overrides
 
 import related
 from fma_genre.common.errors import InputError
-from project import PARAMS, ROOT, Project, stages_run
+from project import PARAMS, ROOT, Project, dump, stages_run
 
 FILE = ROOT / "related.yaml"
 SHIPPED = related.read_related(FILE)
 
 
 def content() -> dict[str, Any]:
+    """Parameters of the tests, with enough resamples for all differences."""
     found: dict[str, Any] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    found["compare"]["resamples"] = 1000
     return found
 
 
@@ -61,6 +63,33 @@ def test_an_invalid_section_is_refused_before_anything_runs(tmp_path: Path) -> N
         related.check(content(), related.select(found, ["a"], content()))
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "changed", "message"),
+    [
+        ("models", "brnn_serial", {"attention": "paralel"}, r"models\.brnn_serial\.attention: expected one of none"),
+        ("models", "prcnn", {"kernels": [3, 1]}, r"models\.prcnn: expected the keys"),
+        ("baselines", "feature_cnn", {"mfc": 3}, r"baselines\.feature_cnn: expected the keys"),
+        ("models", "resnet", {"runs": 60}, r"compare\.stacking: expected at most 200 combinations"),
+    ],
+)
+def test_arguments_are_checked_before_anything_runs(
+    section: str, name: str, changed: dict[str, Any], message: str
+) -> None:
+    content_with_runs = content()
+    content_with_runs["train"]["runs"] = 2
+    changes = related.select(SHIPPED, SHIPPED.default, content_with_runs)
+    changes[section][name] = {**changes[section][name], **changed}
+    with pytest.raises(InputError, match=rf"^related\.yaml with params\.yaml: {message}"):
+        related.check(content_with_runs, changes)
+
+
+def test_too_few_resamples_are_refused_before_anything_runs() -> None:
+    few = content()
+    few["compare"]["resamples"] = 200
+    with pytest.raises(InputError, match=r"compare\.resamples: expected at least"):
+        related.check(few, related.select(SHIPPED, SHIPPED.default, few))
+
+
 # Selection. -------------------------------------------------------------------------------------------------------
 
 TEXT = """\
@@ -98,8 +127,23 @@ def test_a_system_of_params_keeps_its_section(tmp_path: Path) -> None:
     assert (list(changes["models"]), list(changes["baselines"])) == (["one"], ["three"])
 
 
+def test_a_combination_brings_its_members(tmp_path: Path) -> None:
+    changes = selected(tmp_path, "stacking")
+    assert list(changes["models"]) == ["one", "two"]
+    assert changes["compare"] == {"stacking": ["cnn", "one", "two"]}
+
+
+def test_sections_of_params_win(tmp_path: Path) -> None:
+    given = content()
+    given["waveforms"], given["compare"]["stacking"] = {"raw": {"hop": 9}}, ["cnn", "birnn"]
+    changes = related.select(read(TEXT, tmp_path), ["one", "two"], given)
+    assert (changes["waveforms"], changes["compare"]) == ({}, {})
+
+
 def test_an_unknown_system_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^SYSTEM: expected one of one, two, cnn, three, found 'thre'; did you mean"):
+    with pytest.raises(
+        InputError, match=r"^SYSTEM: expected one of one, two, cnn, three, stacking, found 'thre'; did you mean"
+    ):
         selected(tmp_path, "thre")
 
 
@@ -109,7 +153,7 @@ def test_an_unknown_system_is_refused(tmp_path: Path) -> None:
 def test_dvc_reads_the_overrides_as_they_are_in_the_file(tmp_path: Path) -> None:
     """DVC changes params.yaml by the overrides; an independent merge of both files has the same content."""
     path = tmp_path / "params.yaml"
-    path.write_text(PARAMS.read_text(encoding="utf-8"), encoding="utf-8")
+    path.write_text(dump(content()), encoding="utf-8")
     apply_overrides(path, list(related.overrides(related.select(SHIPPED, SHIPPED.systems, content()))))
     ours = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     expected = content()

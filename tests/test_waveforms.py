@@ -356,6 +356,19 @@ def test_damaged_levels_name_the_stage(stored: Project) -> None:
         open_store("raw")
 
 
+def test_a_spectrogram_without_its_floor_is_refused_in_one_line(stored: Project) -> None:
+    """Only a waveform has no floor."""
+    path = Path("data/mel/store.json")
+    content = json.loads(path.read_text())
+    del content["floor_db"]
+    path.write_text(json.dumps(content))
+    message = (
+        r"^data/mel/store\.json: expected the settings of a section of `waveforms`, found those of mel: `dvc repro`"
+    )
+    with pytest.raises(InputError, match=message):
+        store.check_current(store.Store(Path("data/mel"), store.read_description(path), pd.DataFrame()), params.load())
+
+
 def test_a_description_survives_its_file(stored: Project) -> None:
     found = open_store("raw").description
     assert found == waveform.describe("raw", settings(), "demo", True, ["Folk", "Rock"])

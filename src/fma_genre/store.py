@@ -207,12 +207,20 @@ def check_current(store: Store, params: Params) -> None:
 
 
 def _current_settings(description: Description, params: Params) -> dict[str, Any]:
-    """Settings of a representation in params.yaml, by their names in a description."""
-    if description.is_waveform:
-        waveform = params.waveforms[description.representation]
-        return {key: getattr(waveform, key) for key in WAVEFORM_SETTINGS}
-    common = {key: getattr(params.spectrograms, key) for key in COMMON_SETTINGS}
-    return common | {"settings": dict(params.spectrograms.representations[description.representation])}
+    """Settings of a representation in params.yaml, by their names in a description.
+
+    Raises:
+        InputError: params.yaml has no such representation.
+    """
+    name, spectrograms = description.representation, params.spectrograms
+    if description.is_waveform and name in params.waveforms:
+        return {key: getattr(params.waveforms[name], key) for key in WAVEFORM_SETTINGS}
+    if not description.is_waveform and name in spectrograms.representations:
+        common = {key: getattr(spectrograms, key) for key in COMMON_SETTINGS}
+        return common | {"settings": dict(spectrograms.representations[name])}
+    section = "waveforms" if description.is_waveform else "spectrograms"
+    expected, found = f"the settings of a section of `{section}`", f"those of {name}"
+    raise InputError(f"{DATA / name / DESCRIPTION}: expected {expected}, found {found}: `dvc repro` rebuilds it")
 
 
 def _damaged(path: Path, expected: str, found: object, stage: str = "spectrograms") -> InputError:

@@ -1,9 +1,10 @@
 """Bidirectional GRUs with attention after Yu et al. 2020 (doi 10.1016/j.neucom.2019.09.054).
 
-The paper's full text was not available. It is known that two bidirectional GRUs are stacked with a shortcut, that
-attention is either serial or parallel to them, and that a CNN or a linear layer computes parallel attention.
-Everything else is this project's choice: all sizes, the pooling and linear layer before the GRUs (the same as in
-birnn), the computation of the scores, and the output for no attention.
+Only the abstract was available: attention is serial or parallel, and parallel attention by a CNN is best. The proposal
+adds that two bidirectional GRUs are stacked with a shortcut. Everything else is this project's choice: all sizes, the
+pooling and linear layer before the GRUs (the same as in birnn), the computation of the scores, linear parallel
+attention, and the output for no attention. The GRUs have PyTorch's initial weights, unlike birnn, since all frames
+reach the output.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Bian et al. compare a plain 1D-CNN with a ResNet and a DenseNet. This project has not seen how theirs are built: the
 number of layers per block and the growth are unknown. One dense block in place of each convolution of the plain
-network, and the channels, layers and growth in params.yaml, are this project's choice, so results do not reproduce the
+network, and the channels, layers and growth in related.yaml, are this project's choice, so results do not reproduce the
 paper's. Two layers with a growth of 64 were chosen because they give a network of about the size of the plain one.
 """
 

@@ -1,7 +1,7 @@
 """1D-CNN after Bian et al. 2019 (arXiv 1906.11620) with residual blocks (He et al. 2016, arXiv 1512.03385).
 
 Bian et al. compare a plain 1D-CNN with a ResNet and a DenseNet. This project has not seen how theirs are built. One
-residual block in place of each convolution of the plain network, and the numbers of channels in params.yaml, are this
+residual block in place of each convolution of the plain network, and the numbers of channels in related.yaml, are this
 project's choice, so results do not reproduce the paper's.
 """
 

@@ -1,9 +1,9 @@
 """LSTM whose states are summarised over a segment, modelled on Dai et al. 2016 (ISCSLP).
 
-This project knows the paper only at second hand: an LSTM reads the features of frames, and statistics of its hidden
-states over a segment are joined with the same statistics of the frame features. All else is this project's choice. The
-statistics are mean and standard deviation, the LSTM has one layer and one direction, and an MLP with one hidden layer
-classifies the segment. Both are trained together, with a loss per segment.
+The paper could not be read; only its title, on an LSTM with segment features, is certain. Everything else is this
+project's choice: the features of a segment are the mean and standard deviation over time of the LSTM's states and of
+its inputs, the LSTM has one layer and one direction, and an MLP with one hidden layer classifies the segment. Both are
+trained together, with a loss per segment.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Arguments:
 
 
 class Network(nn.Module):
-    """LSTM over frames, statistics over time, then an MLP (512 statistics and 256 dense units in params.yaml)."""
+    """LSTM over frames, statistics over time, then an MLP (512 statistics and 256 dense units in related.yaml)."""
 
     def __init__(self, arguments: Arguments, *, bins: int, frames: int, classes: int) -> None:
         super().__init__()

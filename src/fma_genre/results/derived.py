@@ -134,7 +134,11 @@ def _check_members(members: Sequence[System], where: str) -> None:
         if member.predictions.test.probabilities is None:
             expected = "systems that predict probabilities"
             raise InputError(f"{where}: expected {expected}, found {member.key}, which predicts only genres")
-    count = math.prod(len(member.predictions.seeds) for member in members)
+    check_combinations(math.prod(len(member.predictions.seeds) for member in members), where)
+
+
+def check_combinations(count: int, where: str) -> None:
+    """Raise InputError if the members of a combined system have too many combinations of runs."""
     if count > MAX_COMBINATIONS:
         expected = f"at most {MAX_COMBINATIONS} combinations of the members' runs"
         raise InputError(f"{where}: expected {expected}, found {count}")
