@@ -133,7 +133,7 @@ def make_tasks(arguments: argparse.Namespace) -> list[Task]:
         base, trial, share = changes.pop("base", None), changes.pop("trial", {}), changes.pop("share", 1.0)
         if base not in (None, *candidates):
             raise InputError(f"{arguments.candidates}: {name}: expected a candidate as base, found {base}")
-        if base not in names:
+        if arguments.only and base not in names:
             base = names[0] if name != names[0] else None
         content = changed(yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8")), changes)
         params.check(content)

@@ -102,17 +102,17 @@ def test_only_the_named_candidates_are_trained(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(recipe, "hash_data", lambda: "data")
     monkeypatch.chdir(ROOT)
     file = tmp_path / "candidates.yaml"
-    file.write_text("a: {}\nb: {base: a, train.mixup: 0.5}\nc: {base: b}\n", encoding="utf-8")
+    file.write_text("a: {}\nb: {base: a, train.mixup: 0.5}\nc: {base: b}\nd: {}\n", encoding="utf-8")
 
     def bases(*only: str) -> dict[str, str | None]:
         arguments = [str(file), *(["--only", *only] if only else [])]
         return {task.candidate: task.base for task in recipe.make_tasks(recipe.parse(arguments))}
 
-    assert bases() == {"a": None, "b": "a", "c": "b"}
+    assert bases() == {"a": None, "b": "a", "c": "b", "d": None}
     assert bases("b", "c") == {"b": None, "c": "b"}
-    assert bases("a", "c") == {"a": None, "c": "a"}
-    with pytest.raises(InputError, match=r"^--only: expected one of a, b, c, found 'd'"):
-        bases("a", "d")
+    assert bases("a", "c", "d") == {"a": None, "c": "a", "d": "a"}
+    with pytest.raises(InputError, match=r"^--only: expected one of a, b, c, d, found 'e'"):
+        bases("a", "e")
 
 
 # Trials. ----------------------------------------------------------------------------------------------------------

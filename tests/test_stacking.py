@@ -136,7 +136,7 @@ def test_folds_do_not_follow_the_order_of_the_ids() -> None:
 
 
 def test_numbers_as_ids_of_artists_are_the_same_as_text() -> None:
-    """As text, 10 comes before 9."""
+    """Sorted as text, 10 comes before 9."""
     numbers = USED.assign(artist_id=USED["artist_id"] % 100 + 1)
     text = numbers.assign(artist_id=numbers["artist_id"].astype(str))
     first, second = (derived.stacking(MEMBERS, index).predictions.validation.labels for index in (numbers, text))
