@@ -15,68 +15,35 @@ contrast and raises the flatness of quiet parts.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from joblib import Parallel, delayed
 from librosa.feature import (
     chroma_stft,
     mfcc,
     spectral_bandwidth,
     spectral_centroid,
-    spectral_contrast,
     spectral_flatness,
     spectral_rolloff,
 )
 
-from fma_genre.common import progress
-from fma_genre.common.errors import InputError
-from fma_genre.common.schema import Range
-from fma_genre.common.workers import worker_count
+from fma_genre.baselines._spectra import REPRESENTATIONS, Arguments, check, contrast, of_all_tracks
 from fma_genre.store import Description, Store
 
-REPRESENTATIONS = ("mel", "stft")  # the features are computed from their stores
+__all__ = ["REPRESENTATIONS", "Arguments", "check", "features"]
+
 EXCERPTS = 3  # beginning, middle and end
 MAX_SECONDS = 10  # duration of an excerpt
-CONTRAST_FMIN = 200  # Hz; upper end of the lowest band of the spectral contrast (librosa's default)
-CONTRAST_OCTAVES = 6  # number of bands above the lowest one, each an octave wide (librosa's default)
 TUNING = 0.0  # A4 is 440 Hz; librosa's estimate of the tuning would differ between the parts of a clip
 
 
-@dataclass(frozen=True)
-class Arguments:
-    mfcc: Annotated[int, Range(1, 2**12)]  # number of coefficients
-
-
-def check(arguments: Arguments, stores: Mapping[str, Store], where: str) -> None:
-    """Raise InputError if there are fewer mel bands than coefficients.
-
-    Args:
-        where: dotted name of the section, for the message.
-    """
-    bands = len(stores["mel"].description.frequencies)
-    if arguments.mfcc > bands:
-        raise InputError(f"{where}.mfcc: expected at most {bands} (the number of mel bands), found {arguments.mfcc}")
-
-
 def features(arguments: Arguments, stores: Mapping[str, Store]) -> np.ndarray:
-    """Compute the features of the used tracks, (tracks, features) float64.
+    """Compute the features of the used tracks, (tracks, features) float64."""
 
-    This uses threads instead of processes, since each process would need seconds to import librosa.
-    """
-    mel, stft = stores["mel"], stores["stft"]
-    rows = mel.used.index
-    tasks = (delayed(_track_features)(arguments, mel, stft, row) for row in rows)
-    results = Parallel(n_jobs=worker_count(), prefer="threads", return_as="generator")(tasks)
-    return np.array(list(progress.bar(results, total=len(rows), unit="track")))
+    def of_track(mel: np.ndarray, stft: np.ndarray, description: Description) -> np.ndarray:
+        frames = excerpt_frames(len(stft), description).flatten()
+        return statistics(frame_features(mel[frames], stft[frames], description, mfccs=arguments.mfcc))
 
-
-def _track_features(arguments: Arguments, mel: Store, stft: Store, row: int) -> np.ndarray:
-    bands, bins = mel.decibels(row), stft.decibels(row)  # (frames, bands), (frames, bins)
-    frames = excerpt_frames(len(bins), stft.description).flatten()
-    series = frame_features(bands[frames], bins[frames], stft.description, mfccs=arguments.mfcc)
-    return statistics(series)
+    return of_all_tracks(of_track, stores)
 
 
 def excerpt_frames(frames: int, description: Description) -> np.ndarray:
@@ -114,9 +81,6 @@ def frame_features(mel: np.ndarray, stft: np.ndarray, description: Description, 
     amplitude = 10 ** (stft.T / 20)  # (bins, frames)
     rate, frequencies = description.sample_rate, np.array(description.frequencies)
     power = np.pad(amplitude**2, ((1, 0), (0, 0)))  # librosa's filters for chroma begin at 0 Hz
-    # librosa needs three bins in the lowest band. Every octave above it must begin below the last bin.
-    fmin = max(CONTRAST_FMIN, frequencies[2])
-    octaves = min(CONTRAST_OCTAVES, math.ceil(math.log2(frequencies[-1] / fmin)))
 
     series = [
         mfcc(S=mel.T, n_mfcc=mfccs),
@@ -125,7 +89,7 @@ def frame_features(mel: np.ndarray, stft: np.ndarray, description: Description, 
         spectral_bandwidth(S=amplitude, freq=frequencies),
         spectral_rolloff(S=amplitude, freq=frequencies),
         spectral_flatness(S=amplitude),
-        spectral_contrast(S=amplitude, sr=rate, freq=frequencies, fmin=fmin, n_bands=octaves),
+        contrast(amplitude, frequencies, rate),
     ]
     return np.concatenate(series)
 

@@ -6,59 +6,25 @@ maximum, which shifts the first MFCC of a clip by a constant. Stored levels end 
 of quiet parts.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from joblib import Parallel, delayed
-from librosa.feature import mfcc, spectral_centroid, spectral_contrast
+from librosa.feature import mfcc, spectral_centroid
 
-from fma_genre.common import progress
-from fma_genre.common.errors import InputError
-from fma_genre.common.schema import Range
-from fma_genre.common.workers import worker_count
-from fma_genre.store import Store
+from fma_genre.baselines._spectra import REPRESENTATIONS, Arguments, check, contrast, of_all_tracks
+from fma_genre.store import Description, Store
 
-REPRESENTATIONS = ("mel", "stft")  # the features are computed from their stores
-CONTRAST_FMIN = 200  # Hz; upper end of the lowest band of the spectral contrast (librosa's default)
-CONTRAST_OCTAVES = 6  # number of bands above the lowest one, each an octave wide (librosa's default)
-
-
-@dataclass(frozen=True)
-class Arguments:
-    mfcc: Annotated[int, Range(1, 2**12)]  # number of coefficients
-
-
-def check(arguments: Arguments, stores: Mapping[str, Store], where: str) -> None:
-    """Raise InputError if there are fewer mel bands than coefficients.
-
-    Args:
-        where: dotted name of the section, for the message.
-    """
-    bands = len(stores["mel"].description.frequencies)
-    if arguments.mfcc > bands:
-        raise InputError(f"{where}.mfcc: expected at most {bands} (the number of mel bands), found {arguments.mfcc}")
+__all__ = ["REPRESENTATIONS", "Arguments", "check", "features"]
 
 
 def features(arguments: Arguments, stores: Mapping[str, Store]) -> np.ndarray:
-    """Compute the features of the used tracks, (tracks, features) float64.
+    """Compute the features of the used tracks, (tracks, features) float64."""
 
-    This uses threads instead of processes, since each process would need seconds to import librosa. NumPy and SciPy
-    release Python's global lock for about seven eighths of the time.
-    """
-    mel, stft = stores["mel"], stores["stft"]
-    rows = mel.used.index
-    tasks = (delayed(_track_features)(arguments, mel, stft, row) for row in rows)
-    results = Parallel(n_jobs=worker_count(), prefer="threads", return_as="generator")(tasks)
-    return np.array(list(progress.bar(results, total=len(rows), unit="track")))
+    def of_track(mel: np.ndarray, stft: np.ndarray, description: Description) -> np.ndarray:
+        rate, frequencies = description.sample_rate, np.array(description.frequencies)
+        return statistics(frame_features(mel, stft, frequencies, sample_rate=rate, mfccs=arguments.mfcc))
 
-
-def _track_features(arguments: Arguments, mel: Store, stft: Store, row: int) -> np.ndarray:
-    rate, frequencies = stft.description.sample_rate, np.array(stft.description.frequencies)
-    series = frame_features(mel.decibels(row), stft.decibels(row), frequencies, sample_rate=rate, mfccs=arguments.mfcc)
-    return statistics(series)
+    return of_all_tracks(of_track, stores)
 
 
 def frame_features(
@@ -77,13 +43,8 @@ def frame_features(
         (features, frames)
     """
     amplitude = 10 ** (stft.T / 20)
-    # librosa needs three bins in the lowest band. Every octave above it must begin below the last bin.
-    fmin = max(CONTRAST_FMIN, frequencies[2])
-    octaves = min(CONTRAST_OCTAVES, math.ceil(math.log2(frequencies[-1] / fmin)))
-
-    contrast = spectral_contrast(S=amplitude, sr=sample_rate, freq=frequencies, fmin=fmin, n_bands=octaves)
     centroid = spectral_centroid(S=amplitude, freq=frequencies)
-    return np.concatenate([mfcc(S=mel.T, n_mfcc=mfccs), contrast, centroid])
+    return np.concatenate([mfcc(S=mel.T, n_mfcc=mfccs), contrast(amplitude, frequencies, sample_rate), centroid])
 
 
 def statistics(series: np.ndarray) -> np.ndarray:
