@@ -67,8 +67,6 @@ def main() -> None:
         related, content = read_related(RELATED), read_yaml(PARAMS)
         changes = select(related, arguments.systems or related.default, content)
         added = [*changes["models"], *changes["baselines"], *changes["compare"]]
-        if not added:
-            raise InputError(f"expected a system that {PARAMS} does not have, found none: `dvc repro` compares all")
         check(content, changes)
         print(f"{EXPERIMENT}: {', '.join(added)}, beside the systems of {PARAMS}")
         if related.on_request and not arguments.systems:
@@ -104,6 +102,9 @@ def select(related: Related, names: Sequence[str], content: Section) -> dict[str
 
     Returns:
         changes to params.yaml: by section, then by name
+
+    Raises:
+        InputError: a name is unknown, or params.yaml has all systems already.
     """
     for name in names:
         params.check_choice(name, [*related.systems, *related.compare], "SYSTEM")
@@ -115,7 +116,7 @@ def select(related: Related, names: Sequence[str], content: Section) -> dict[str
     )
     read = {section.get("representation") for section in models.values() if isinstance(section, Mapping)}
     compared = {*present, *models, *baselines}
-    return {
+    changes = {
         "waveforms": {
             name: section
             for name, section in related.waveforms.items()
@@ -130,6 +131,9 @@ def select(related: Related, names: Sequence[str], content: Section) -> dict[str
             if compared.issuperset(members) and not content["compare"][name]
         },
     }
+    if not any(changes.values()):
+        raise InputError(f"expected a system that {PARAMS} does not have, found none: `dvc repro` compares all")
+    return changes
 
 
 def check(content: Section, changes: Mapping[str, Section]) -> Params:

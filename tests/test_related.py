@@ -140,6 +140,13 @@ def test_sections_of_params_win(tmp_path: Path) -> None:
     assert (changes["waveforms"], changes["compare"]) == ({}, {})
 
 
+def test_if_params_have_all_systems_nothing_runs(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^expected a system that params\.yaml does not have, found none: `dvc repro`"
+    ):
+        selected(tmp_path, "cnn")
+
+
 def test_an_unknown_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"^SYSTEM: expected one of one, two, cnn, three, stacking, found 'thre'; did you mean"

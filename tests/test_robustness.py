@@ -1,8 +1,10 @@
 """The benchmark of robustness predicts copies of the clips with all systems of a finished project."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,10 +19,19 @@ from fma_genre.results.predictions import read
 SYSTEMS = ["majority", "svm", "cnn", "cnn_svm_head", "birnn", "fusion"]
 
 
+def add_what_is_left_out(values: dict[str, Any]) -> None:
+    """Add a stacking, and a model on raw audio."""
+    values["compare"]["stacking"] = ["cnn", "svm"]
+    values["waveforms"] = {"raw": {"sample_rate": 22050, "hop": 27}}
+    values["models"]["on_raw"] = values["models"]["cnn"] | {"representation": "raw"}
+
+
 @pytest.fixture
 def project(finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project = finished.copy(tmp_path / "project")
-    project.edit_params(lambda values: values["compare"].update(stacking=["cnn", "svm"]))  # must be left out
+    project.edit_params(add_what_is_left_out)
+    for file in ("data/predictions/{}.npz", "plots/training/{}.csv"):
+        shutil.copy(project.path / file.format("cnn"), project.path / file.format("on_raw"))
     monkeypatch.chdir(project.path)
     for name, value in project.environment.items():
         monkeypatch.setenv(name, value)
