@@ -1,6 +1,8 @@
 """Benchmark of the stage evaluate: time and memory, compared with the forward passes of its networks.
 
-    python benchmarks/evaluation.py [--models cnn birnn] [--tracks 5078] [--turns 3] [--output FILE.json]
+    python benchmarks/evaluation.py [--models cnn prcnn] [--tracks 5078] [--turns 3] [--output FILE.json]
+
+By default, the models are those of params.yaml. Those of related.yaml can be named.
 
 Programs:
 
@@ -42,11 +44,11 @@ from fma_genre.common.workers import worker_count
 from fma_genre.learning import build, checkpoint
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import make_deterministic
-from fma_genre.learning.inference import BATCH
+from fma_genre.learning.inference import batch_size
 from fma_genre.learning.svm_head import LinearSVM
 from fma_genre.results import metrics, predictions
 from fma_genre.store import Store, open_store
-from training import DEVICE, PARAMETERS, build_network, machine, ratio, seconds_since, synthesise
+from training import DEVICE, MODELS, PARAMETERS, build_network, machine, ratio, seconds_since, synthesise
 
 MEDIUM = {"validation": 2505, "test": 2573}  # tracks in FMA medium
 PREPARED = 2048  # number of prepared segments, which are repeated
@@ -75,7 +77,7 @@ def main() -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(PARAMETERS.models))
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=PARAMETERS.models)
     parser.add_argument(
         "--tracks", type=int, default=sum(MEDIUM.values()), help="validation and test tracks (default %(default)s)"
     )
@@ -172,13 +174,13 @@ def run_networks(key: str, folder: Path) -> Usage:
     settings, front_end = checkpoint.load(model_folder(folder))
     networks = [checkpoint.load_run(model_folder(folder), settings, seed)[0].to(DEVICE) for seed in settings.seeds]
     front_end = build.move(front_end, DEVICE)
-    shape = (PREPARED, settings.train.segment_frames, settings.bins)
+    size, shape = batch_size(DEVICE), (PREPARED, settings.train.segment_frames, settings.bins)
     levels = torch.randint(256, shape, dtype=torch.uint8, device=DEVICE)
-    prepared = [front_end.decode(front_end.encode(batch)) for batch in levels.split(BATCH)]
+    prepared = [front_end.decode(front_end.encode(batch)) for batch in levels.split(size)]
 
     segments = count_segments(key, open_store(PARAMETERS.models[key].representation, folder))
-    batches = list(itertools.islice(itertools.cycle(prepared), math.ceil(segments / BATCH)))
-    batches[-1] = batches[-1][: (segments - 1) % BATCH + 1]
+    batches = list(itertools.islice(itertools.cycle(prepared), math.ceil(segments / size)))
+    batches[-1] = batches[-1][: (segments - 1) % size + 1]
     parallel = Parallel(n_jobs=worker_count() if DEVICE.type == "cpu" else 1, prefer="threads")
     return usage_of(lambda: parallel(delayed(forward)(networks, batch) for batch in batches))
 

@@ -1,6 +1,8 @@
 """Benchmark of the training: segments per second, compared with an upper bound and with a PyTorch DataLoader.
 
-    python benchmarks/training.py [--models cnn birnn] [--tracks 64] [--batch-sizes 64 512] [--output FILE.json]
+    python benchmarks/training.py [--models cnn prcnn] [--tracks 64] [--batch-sizes 64 512] [--output FILE.json]
+
+By default, the models are those of params.yaml. Those of related.yaml can be named.
 
 Programs:
 
@@ -41,9 +43,12 @@ from torch.utils.data import DataLoader, Dataset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+import related
 from fma_genre import store
 from fma_genre.common import params
-from fma_genre.common.params import Model, Train
+from fma_genre.common.documents import read_yaml
+from fma_genre.common.params import Model, Params, Train
+from fma_genre.features import waveform
 from fma_genre.features.build import describe
 from fma_genre.features.frames import frame_count
 from fma_genre.learning import build
@@ -52,12 +57,21 @@ from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
 from fma_genre.learning.training import Batch, batches_per_epoch, learning_rates, make_optimiser, prepare, train_epoch
-from fma_genre.store import Store, open_store
+from fma_genre.store import Description, Store, open_store
 
-PARAMETERS = params.load(ROOT / "params.yaml")
 DEVICE = devices()[0]
 GENRES = 16  # number of genres; fewer if there are fewer tracks
 DISTINCT_TRACKS = 64  # tracks with different levels; further tracks repeat these levels
+
+
+def all_models() -> Params:
+    """The parameters of params.yaml, with all models of related.yaml."""
+    content, others = read_yaml(ROOT / related.PARAMS), related.read_related(ROOT / related.RELATED)
+    return related.check(content, related.select(others, others.systems, content))
+
+
+PARAMETERS = all_models()
+MODELS = list(params.load(ROOT / related.PARAMS).models)  # by default
 
 
 def main() -> None:
@@ -85,7 +99,7 @@ def main() -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(PARAMETERS.models))
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=PARAMETERS.models)
     parser.add_argument("--tracks", type=int, default=64, help="training tracks in the store (default %(default)s)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 512], help="segments per batch")
     parser.add_argument("--precision", default=PARAMETERS.train.precision, help="float32 or bfloat16")
@@ -152,11 +166,9 @@ def measure(key: str, settings: Train, folder: Path, arguments: argparse.Namespa
 
 
 def synthesise(folder: Path, representation: str, tracks: int) -> Store:
-    """Write and open a store of random levels. All tracks are training tracks."""
-    settings = PARAMETERS.spectrograms
+    """Write and open a store of random levels or samples. All tracks are training tracks."""
     genres = [f"genre {track % GENRES:02}" for track in range(tracks)]
-    description = describe(representation, settings, "random", True, sorted(set(genres)))
-    frames = frame_count(settings.seconds, settings.sample_rate, settings.hop)
+    description, frames = describe_input(representation, sorted(set(genres)))
     shape = (frames, len(description.frequencies))
     levels = np.random.default_rng(0).integers(0, 256, (DISTINCT_TRACKS, *shape), dtype=np.uint8)
 
@@ -166,12 +178,23 @@ def synthesise(folder: Path, representation: str, tracks: int) -> Store:
     for row in range(tracks):
         store.write_row(path / store.LEVELS, row, levels[row % DISTINCT_TRACKS])
     store.write_description(path / store.DESCRIPTION, description)
+    np.save(path / store.FRAMES, np.full(tracks, frames))  # only stores of waveforms have this file
     index = pd.DataFrame({"track_id": range(tracks), "artist_id": range(tracks), "genre": genres})
     index = index.assign(
         split="training", frames=frames, cut=False, left_out="", decoder="", decoded=0.0, length=0.0, same_as=""
     )
     store.write_index(folder / store.INDEX, index)
     return open_store(representation, folder)
+
+
+def describe_input(representation: str, classes: list[str]) -> tuple[Description, int]:
+    """The description of a store, and the number of frames in a clip of full length."""
+    if settings := PARAMETERS.waveforms.get(representation):
+        frames, _ = waveform.WaveformEncoder.of(settings).shape
+        return waveform.describe(representation, settings, "random", True, classes), frames
+    spectrograms = PARAMETERS.spectrograms
+    frames = frame_count(spectrograms.seconds, spectrograms.sample_rate, spectrograms.hop)
+    return describe(representation, spectrograms, "random", True, classes), frames
 
 
 class RandomSegments(Dataset[tuple[Tensor, Tensor]]):

@@ -39,7 +39,10 @@ def main(params: Params, key: str) -> None:
     any_store = next(iter(stores.values()))  # all stores have the same index, data set and classes
     values = features.features(arguments["features"], stores)
     fit = functools.partial(fit_runs, classifier, arguments["classifier"])
-    predicted = predict(values, any_store.used, any_store.description, fit)
+    try:
+        predicted = predict(values, any_store.used, any_store.description, fit)
+    except InputError as error:  # of the classifier, about one of its arguments
+        raise InputError(f"{where}.{error}") from None
     names = {"features": baseline.features, "classifier": baseline.classifier}
     predicted = replace(predicted, facts=names | dict(predicted.facts))
 

@@ -461,7 +461,7 @@ def naive(model: nn.Module, data: Clips) -> tuple[list[Tensor], list[Tensor], li
 def test_tracks_are_the_means_of_their_segments(
     model: str, batch: int, pools: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "BATCH", batch)
+    monkeypatch.setattr(inference, "CPU_BATCH", batch)
     data = clips([16, 100, 5, 41, 63, 1])
     monkeypatch.setattr(clips_module, "POOL", 6 * data.levels[0].numel() // pools)
     assert len(data.pool_sizes()) == pools
@@ -476,7 +476,7 @@ def test_tracks_are_the_means_of_their_segments(
 
 @pytest.mark.parametrize("model", NETWORKS)
 def test_threads_and_other_runs_change_no_bit(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "BATCH", 3)
+    monkeypatch.setattr(inference, "CPU_BATCH", 3)
     data, runs = clips([16, 100, 5, 41, 63, 1]), [network(settings(model), seed) for seed in (0, 1)]
     together = predict_runs(runs, data, FRONT_END, threads=2)
     for found, run in zip(together, runs, strict=True):

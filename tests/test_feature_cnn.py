@@ -601,6 +601,10 @@ def test_the_stage_repeats_itself_byte_for_byte(params: Params) -> None:
         ({"runs": 0}, r"baselines\.falola\.runs: expected a whole number from 1 to 100, found 0"),
         ({"seed": -1}, r"baselines\.falola\.seed: expected a whole number from 0 to .*, found -1"),
         ({"mfcc": 129}, r"baselines\.falola\.mfcc: expected at most 128 \(the number of mel bands\), found 129"),
+        (
+            {"channels": [1] * 9},
+            r"baselines\.falola\.channels: expected at most 8 blocks for 258 features, .*, found 9",
+        ),
         ({"kernel": 3}, r"baselines\.falola: expected the keys .*, found 'kernel'"),
     ],
 )

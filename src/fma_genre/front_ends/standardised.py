@@ -36,7 +36,7 @@ class FrontEnd:
 
     def encode(self, levels: Tensor) -> Tensor:
         """Standardise stored levels (…, frames, bins)."""
-        return (levels.float() - self.mean) / self.deviation
+        return torch.sub(levels, self.mean).div_(self.deviation)  # in place: one buffer instead of three
 
     def encode_shifted(self, batches: Sequence[Tensor], source_bins: Tensor) -> Tensor:
         """Encode batches after moving their bins, differently for each batch.

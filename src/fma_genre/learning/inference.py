@@ -12,7 +12,8 @@ from fma_genre.common.errors import InputError
 from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 
-BATCH = 64  # segments
+# Segments in a batch. On a CPU, larger batches are no faster, and take more memory.
+CPU_BATCH, GPU_BATCH = 16, 64
 SUM_TOLERANCE = 1e-3  # largest difference between 1 and the sum of a segment's probabilities
 Outputs = list[tuple[Tensor, Tensor]]  # features (segments, features) and probabilities (segments, classes) per network
 
@@ -58,8 +59,9 @@ def predict_runs(
     try:
         for part in clips.parts():
             tracks, starts = part.even_segments()
+            size = batch_size(tracks.device)
             work = partial(_predict_batch, networks, part, front_end)
-            outputs = list((pool.map if threads > 1 else map)(work, tracks.split(BATCH), starts.split(BATCH)))
+            outputs = list((pool.map if threads > 1 else map)(work, tracks.split(size), starts.split(size)))
             for run, batch_outputs in enumerate(zip(*outputs, strict=True)):
                 hidden, shares = (torch.cat(parts).cpu() for parts in zip(*batch_outputs, strict=True))
                 features[run].append(_mean_by_track(hidden, tracks.cpu()))
@@ -75,6 +77,11 @@ def predict_runs(
     for prediction in predictions:
         _check_probabilities(prediction.probabilities)
     return predictions
+
+
+def batch_size(device: torch.device) -> int:
+    """Number of segments that are predicted at once."""
+    return CPU_BATCH if device.type == "cpu" else GPU_BATCH
 
 
 @torch.inference_mode()
