@@ -13,18 +13,23 @@ import os
 import re
 import sys
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fma_genre.checkout import git, git_bytes, git_paths, stale_stages
+from fma_genre.checkout import git, git_bytes, git_paths, modified_outputs, stale_stages
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
-from fma_genre.results.pull_request import Results, failure, is_synthetic, report, stage_names, stage_records
+from fma_genre.results import changes, pull_request
+from fma_genre.results.lock import stage_names, stage_records
+from fma_genre.results.pull_request import Results, failure, is_synthetic
 
 LOCK, PIPELINE, PARAMETERS = "dvc.lock", "dvc.yaml", "params.yaml"
-DOCUMENTS = (LOCK, PIPELINE, PARAMETERS)
+PACKAGES, REPORT = "requirements.lock", "report.md"
+DOCUMENTS = (LOCK, PIPELINE, PARAMETERS, PACKAGES)
+TABLES = tuple(changes.SPLITS.values())
+MAX_TABLE_BYTES = 1 << 26
 COMMITTED = ("metrics/", "plots/")  # folders of outputs that are committed to git
 FIGURE = re.compile(r"plots/[\w./-]+\.svg")  # other figures are left out, since their names could contain Markdown
 EMPTY_MAPPING = b"{}"
@@ -32,7 +37,7 @@ EMPTY_MAPPING = b"{}"
 
 @dataclass(frozen=True)
 class Revision:
-    """dvc.lock, dvc.yaml, params.yaml and the metrics of a revision."""
+    """The files of a revision that this comparison reads."""
 
     suffix: str  # text after each path in messages: " in <revision>", or empty for this folder
     contents: Mapping[str, bytes]  # content of each file, by path; missing files are left out
@@ -44,13 +49,13 @@ def main() -> None:
     parser.add_argument("--url", default="", help="the address of this revision's files in a browser")
     arguments = parser.parse_args()
     try:
-        text, stale = compare(arguments.base, arguments.url)
+        text, problem = compare(arguments.base, arguments.url)
     except (InputError, OSError) as error:
         print_report(failure(arguments.base, str(error)))
         sys.exit(f"diff: {error}")
     print_report(text)
-    if stale:
-        sys.exit("diff: the results are out of date; run `dvc repro` and commit the changed files")
+    if problem:
+        sys.exit(f"diff: {problem}")
 
 
 def print_report(text: str) -> None:
@@ -65,19 +70,35 @@ def print_report(text: str) -> None:
         sys.exit(f"diff: the report could not be written: {error.strerror}")
 
 
-def compare(base: str, url: str) -> tuple[str, list[str]]:
-    """Compare this folder with a revision; return the report and the stages that are out of date."""
+def compare(base: str, url: str) -> tuple[str, str]:
+    """Compare this folder with a revision; return the report, and a line on what is out of date."""
     commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}").strip()
     workspace = read_workspace()
     before, after = parse_results(read_commit(commit, base)), parse_results(workspace)
     check_files(after)
-    stale = list(dict.fromkeys([*stale_stages(), *incomplete_stages(after)]))
-    synthetic = is_synthetic(after, read_mapping(workspace, PARAMETERS))
-    figures = changed_figures(commit, url)
-    return report(before, after, base=base, stale=stale, figures=figures, synthetic=synthetic), stale
+    paragraph, problem = check_current(after)
+    text = pull_request.report(
+        before,
+        after,
+        base=base,
+        problems=[paragraph] if paragraph else [],
+        figures=changed_figures(commit, url),
+        synthetic=is_synthetic(after, read_mapping(workspace, PARAMETERS)),
+        text=documents.decode(workspace.contents.get(REPORT, b""), REPORT),
+    )
+    return text, problem
 
 
 # Checks of this folder. -------------------------------------------------------------------------------------------
+
+
+def check_current(results: Results) -> tuple[str, str]:
+    """A paragraph of the report and a line for the terminal on results that are out of date; else two empty texts."""
+    if paths := modified_outputs():
+        return pull_request.not_checked_out(paths), "this folder has outputs of another revision; run `dvc checkout`"
+    if stale := list(dict.fromkeys([*stale_stages(), *incomplete_stages(results)])):
+        return pull_request.stale(stale), "the results are out of date; run `dvc repro` and commit the changed files"
+    return "", ""
 
 
 def incomplete_stages(results: Results) -> list[str]:
@@ -111,24 +132,30 @@ def files_in(path: Path) -> Iterable[Path]:
 
 
 def read_commit(commit: str, name: str) -> Revision:
-    """Read the pipeline's files and the metrics in a commit; `name` is the revision's name in messages."""
+    """Read the files of a commit; `name` is the revision's name in messages."""
     suffix, contents = f" in {name}", {}
-    for entry in git_paths("ls-tree", "-z", "--long", commit, *DOCUMENTS, "metrics/"):
+    for entry in git_paths("ls-tree", "-z", "--long", commit, *DOCUMENTS, *TABLES, "metrics/"):
         attributes, _, path = entry.partition("\t")
         mode, _, blob, size = attributes.split()
-        if path in DOCUMENTS or path.endswith(".json"):
+        if path in (*DOCUMENTS, *TABLES) or path.endswith(".json"):
             documents.check_kind(f"{path}{suffix}", int(mode, 8))
-            documents.check_size(f"{path}{suffix}", int(size))
+            documents.check_size(f"{path}{suffix}", int(size), max_bytes(path))
             contents[path] = git_bytes("cat-file", "blob", blob)
     return Revision(suffix, contents)
 
 
 def read_workspace() -> Revision:
-    """Read the pipeline's files and the metrics in this folder."""
-    paths = [*map(Path, DOCUMENTS), *sorted(Path("metrics").glob("*.json"))]
+    """Read the files in this folder."""
+    paths = [*map(Path, (*DOCUMENTS, *TABLES, REPORT)), *sorted(Path("metrics").glob("*.json"))]
     for path in paths:
         check_no_link(path)
-    return Revision("", {str(path): documents.read_bytes(path) for path in paths if path.exists()})
+    return Revision(
+        "", {str(path): documents.read_bytes(path, max_bytes(str(path))) for path in paths if path.exists()}
+    )
+
+
+def max_bytes(path: str) -> int:
+    return MAX_TABLE_BYTES if path in TABLES else documents.MAX_BYTES
 
 
 def check_no_link(path: Path) -> None:
@@ -148,14 +175,31 @@ def parse_results(revision: Revision) -> Results:
     A removed model leaves an entry in dvc.lock and a file in metrics/. Both are ignored: only the stages of dvc.yaml
     and their outputs count.
     """
-    lock, pipeline, parameters = (read_mapping(revision, path) for path in DOCUMENTS)
+    lock, pipeline, parameters = (read_mapping(revision, path) for path in (LOCK, PIPELINE, PARAMETERS))
     names = stage_names(pipeline, parameters, f"{PIPELINE}{revision.suffix}")
     records = stage_records(lock, f"{LOCK}{revision.suffix}")
     stages = {name: record for name, record in records.items() if name in names}
     outs = {out["path"] for record in stages.values() for out in record["outs"]}
-    metrics = {path: read_mapping(revision, path) for path in revision.contents if path not in DOCUMENTS}
+    metrics = {path: read_mapping(revision, path) for path in revision.contents if path.startswith("metrics/")}
     current = {Path(path).stem: values for path, values in metrics.items() if path in outs or not stages}
-    return Results(current, stages)
+    return Results(current, stages, dict(read_predictions(revision)), dict(read_packages(revision)))
+
+
+def read_predictions(revision: Revision) -> Iterator[tuple[str, changes.Predictions]]:
+    """Yield the predictions for each split that has tracks."""
+    for split, path in changes.SPLITS.items():
+        if path in revision.contents:
+            found = changes.read(revision.contents[path], f"{path}{revision.suffix}")
+            if len(found.tracks):
+                yield split, found
+
+
+def read_packages(revision: Revision) -> Iterator[tuple[str, str]]:
+    """Yield each pinned package with its version."""
+    for line in documents.decode(revision.contents.get(PACKAGES, b""), f"{PACKAGES}{revision.suffix}").splitlines():
+        name, separator, version = line.partition("==")
+        if separator:
+            yield name.strip(), version.strip()
 
 
 def read_mapping(revision: Revision, path: str) -> Mapping[str, Any]:
@@ -176,8 +220,8 @@ def changed_figures(commit: str, url: str) -> dict[str, str]:
     paths.sort(key=lambda path: not path.startswith("plots/comparison/"))
     prefix = git("rev-parse", "--show-prefix").removesuffix("\n")  # the folder of this project in a larger repository
     folder = urllib.parse.quote(prefix)
-    addresses = {path: f"{url}/{folder}{path}?raw=true" if url else path for path in paths}
-    return {Path(path).stem.replace("_", " "): address for path, address in addresses.items()}
+    addresses = {path: f"{url}/{folder}{urllib.parse.quote(path)}?raw=true" if url else path for path in paths}
+    return {Path(path).stem: address for path, address in addresses.items()}
 
 
 if __name__ == "__main__":

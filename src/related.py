@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import baseline
-from experiments import read_revisions
+from experiments import FINISHED, read_revisions
 from fma_genre import checkout
 from fma_genre.common import params, schema
 from fma_genre.common.documents import read_json, read_yaml
@@ -169,8 +169,9 @@ def check_comparison(parameters: Params) -> None:
 def run(changes: Mapping[str, Section]) -> None:
     """Run the experiment in a temporary folder, instead of an earlier one with the same name."""
     settings = [argument for setting in overrides(changes) for argument in ("--set-param", setting)]
-    if EXPERIMENT in (revision.name for revision in read_revisions(checkout.experiments())):
-        checkout.remove_experiments(EXPERIMENT)
+    revisions = read_revisions(checkout.experiments())
+    if any(revision.name == EXPERIMENT and revision.state == FINISHED for revision in revisions):
+        checkout.remove_experiments(EXPERIMENT)  # a killed one has no name that DVC could remove
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", EXPERIMENT, *settings]
     if code := subprocess.run(command, check=False).returncode:
         raise InputError(f"dvc exp run: exit code {code}; see the output above")

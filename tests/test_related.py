@@ -1,13 +1,17 @@
 """src/related.py trains the systems of related.yaml as one experiment."""
 
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+import experiments
 import related
+from fma_genre import checkout
 from fma_genre.common.errors import InputError
 from project import PARAMS, ROOT, Project, dump, stages_run
 
@@ -81,6 +85,28 @@ def test_arguments_are_checked_before_anything_runs(
     changes[section][name] = {**changes[section][name], **changed}
     with pytest.raises(InputError, match=rf"^related\.yaml with params\.yaml: {message}"):
         related.check(content_with_runs, changes)
+
+
+@pytest.mark.parametrize(("state", "removed"), [("", ["related"]), ("running", []), ("failed", []), (None, [])])
+def test_only_a_finished_experiment_has_a_name_to_remove(
+    state: str | None, removed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC goes on to list an experiment that was killed, but does not know its name."""
+    names: list[str] = []
+    commands: list[list[str]] = []
+
+    def note(command: list[str], check: bool) -> SimpleNamespace:
+        commands.append(command)
+        return SimpleNamespace(returncode=int(check))
+
+    rows = [] if state is None else [experiments.Revision("related", state, {}, {})]
+    monkeypatch.setattr(related, "read_revisions", lambda shown: [experiments.Revision("HEAD", "", {}, {}), *rows])
+    monkeypatch.setattr(checkout, "experiments", list)
+    monkeypatch.setattr(checkout, "remove_experiments", lambda *found: names.extend(found))
+    monkeypatch.setattr(subprocess, "run", note)
+    related.run({"models": {"a": {"lr": 0.1}}})
+    assert names == removed
+    assert commands[0][2:] == ["dvc", "exp", "run", "--temp", "--name", "related", "--set-param", "++models.a.lr=0.1"]
 
 
 def test_too_few_resamples_are_refused_before_anything_runs() -> None:

@@ -102,19 +102,20 @@ def test_a_single_system_has_no_differences() -> None:
 # CSV files. -------------------------------------------------------------------------------------------------------
 
 
-def test_table_of_predictions_has_a_column_for_each_run_of_each_system() -> None:
+@pytest.mark.parametrize(("split", "metric"), [("test", "accuracy"), ("validation", "validation_accuracy")])
+def test_tables_of_predictions_have_a_column_for_each_run_of_each_system(split: str, metric: str) -> None:
     comparison = make_comparison()
-    table = predictions_table(comparison)
+    table = predictions_table(comparison, split)
     columns = ["cnn_seed0", "cnn_seed1", "birnn_seed0", "birnn_seed1", "svm_seed0"]
     assert list(table.columns) == ["track_id", "artist_id", "actual", *columns]
     used = comparison.index[comparison.index["frames"] > 0]
-    test = used[used["split"] == "test"]
+    tracks = used[used["split"] == split]
     for column, name in (("track_id", "track_id"), ("artist_id", "artist_id"), ("actual", "genre")):
-        assert table[column].tolist() == test[name].tolist()
+        assert table[column].tolist() == tracks[name].tolist()
     for result in comparison.systems:
-        for seed, accuracy in enumerate(result.run_scores["accuracy"]):
-            right = (table[f"{result.key}_seed{seed}"] == table["actual"]).mean()
-            assert right == pytest.approx(accuracy, abs=1e-12)
+        runs = [column for column in table.columns if str(column).startswith(f"{result.key}_seed")]
+        right = [(table[run] == table["actual"]).mean() for run in runs]
+        assert np.mean(right) == pytest.approx(result.summary[metric], abs=1e-6)
 
 
 def test_means_over_the_table_of_genres_are_the_macro_scores() -> None:
@@ -146,7 +147,7 @@ def test_tables_are_written_for_each_system_and_those_of_removed_systems_go(tmp_
     write_tables(comparison, tmp_path)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.csv")}
     tables = {f"{kind}/{key}.csv" for kind in ("confusion", "genres") for key in ("cnn", "birnn", "svm")}
-    assert files == {"predictions.csv"} | tables
+    assert files == {"predictions.csv", "predictions_validation.csv"} | tables
     for result in comparison.systems:
         table = pd.read_csv(tmp_path / f"confusion/{result.key}.csv")
         assert len(table) == result.runs * len(comparison.tracks)

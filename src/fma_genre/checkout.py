@@ -51,6 +51,21 @@ def stale_stages() -> list[str]:
     return [*RUNNING_STAGE.findall(done.stdout), *failed_stages]
 
 
+def modified_outputs() -> list[str]:
+    """Outputs in DVC's cache that differ from dvc.lock, as after `git switch` without `dvc checkout`.
+
+    Missing outputs are left out, since a clone without data is in order.
+    """
+    done = _run_dvc("status", "--json")
+    if done.returncode:
+        raise InputError(f"dvc status: {_reason(done)}")
+    status = schema.as_group(documents.from_json(done.stdout.encode(), "dvc status"), "dvc status")
+    changed = [entry["changed outs"] for stage in status.values() for entry in stage if "changed outs" in entry]
+    modified = [path for outs in changed for path, state in outs.items() if state == "modified"]
+    in_git = {*git_paths("ls-files", "-z", "--", *modified)} if modified else set()
+    return [path for path in modified if path not in in_git]
+
+
 def experiments() -> list[Any]:
     """Experiments since the last commit, as `dvc exp show --json` describes them."""
     done = _run_dvc("exp", "show", "--json")

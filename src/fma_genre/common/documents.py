@@ -39,7 +39,7 @@ def read_text(path: Path) -> str:
         InputError: the path is not a regular file, or the file is unreadable, larger than MAX_BYTES or not UTF-8.
         FileNotFoundError: the file does not exist.
     """
-    return _decode(read_bytes(path), path)
+    return decode(read_bytes(path), path)
 
 
 def read_json(path: Path) -> Any:
@@ -88,7 +88,7 @@ def from_json(content: bytes, where: object) -> Any:
             begins with `where`.
     """
     try:
-        return _check_value(json.loads(_decode(content, where), parse_constant=_refuse_constant))
+        return _check_value(json.loads(decode(content, where), parse_constant=_refuse_constant))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: cannot be read as JSON: {_one_line(error)}") from error
 
@@ -105,7 +105,7 @@ def from_yaml(content: bytes, where: object) -> Any:
     """
     check_size(where, len(content), MAX_YAML_BYTES)
     try:
-        return _check_value(yaml.load(_decode(content, where), Loader=_Loader))
+        return _check_value(yaml.load(decode(content, where), Loader=_Loader))
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
         raise InputError(f"{where}: cannot be read as YAML: {_one_line(error)}") from error
 
@@ -154,7 +154,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"the number {name}")
 
 
-def _decode(content: bytes, where: object) -> str:
+def decode(content: bytes, where: object) -> str:
+    """Decode UTF-8; raise InputError, whose message begins with `where`, if the content is anything else."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

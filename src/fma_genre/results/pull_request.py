@@ -1,32 +1,28 @@
-"""Report for a pull request, in Markdown: the metrics, stages and figures that the branch changes.
+"""Report for a pull request, in Markdown: what the branch changes in the results.
 
-Names and values may come from a stranger's branch. They are formatted as code (`_code`), in which Markdown, HTML and
-mentions have no effect. This module and its imports need no packages besides PyYAML, since the workflow that
-writes the report installs only DVC and PyYAML.
+The verdict on the promoted model comes first, then the changes of all systems, their reasons, and the figures. Names
+and values may come from a stranger's branch. They are formatted as code (`_code`), in which Markdown, HTML and mentions
+have no effect.
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from fma_genre.common import schema
 from fma_genre.common.errors import printable
 from fma_genre.common.params import DEMO
 from fma_genre.common.urls import masked
+from fma_genre.results import changes, lock
+from fma_genre.results.bootstrap import Interval
+from fma_genre.results.changes import CONFIDENCE, Change, Pair, Predictions
+from fma_genre.results.lock import Reason, Values
+from fma_genre.results.markdown import table
 
-COMPARISON = "comparison"  # name of the file with the differences from the reference
-MARK = "<!-- metric differences -->"  # identifies the comment, so that later pushes update it
-METRICS = {  # names in the table, by key in metrics/<name>.json; validation first, as choices depend on it
-    "validation_accuracy": "validation accuracy", "validation_f1": "validation F1",
-    "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1",
-}  # fmt: skip
-MAX_PATH_LENGTH = 1000  # characters
-MAX_REASONS = 4  # per stage
-REFERENCE = re.compile(r"\$\{([\w.-]+)\}")  # reference to a parameter in dvc.yaml
-
-Values = Mapping[str, Any]
+MAX_NAMED = 8  # largest number of names in a list
+MAX_TEXT_LENGTH = 40_000  # characters of report.md; a comment on GitHub has at most 65,536
+METRICS = {"validation": "validation_accuracy", "test": "accuracy"}  # keys in metrics/<name>.json, by split
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,95 @@ class Results:
     """Committed results of a revision."""
 
     metrics: Mapping[str, Values]  # contents of metrics/<name>.json, by name
-    stages: Mapping[str, Values]  # records of the stages in dvc.lock, by name (see `stage_records`)
+    stages: Mapping[str, Values]  # records of the stages in dvc.lock, by name (see `lock.stage_records`)
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)  # by split
+    packages: Mapping[str, str] = field(default_factory=dict)  # pinned version of each package
+
+    @property
+    def promoted(self) -> str | None:
+        """Name of the promoted model."""
+        value = lock.parameters_of(self.stages.get("promote", {})).get("model")
+        return None if value is None else str(value)
+
+    @property
+    def systems(self) -> list[str]:
+        """Names of the systems that predict tracks."""
+        return list(dict.fromkeys(key for found in self.predictions.values() for key in found.runs))
+
+    @property
+    def data(self) -> str:
+        """Data set and number of test tracks, as the metrics name them."""
+        values = next(iter(self.metrics.values()), {})
+        return f"{values.get('dataset')} ({values.get('n_test')} test tracks)"
+
+    @property
+    def data_hashes(self) -> list[Any]:
+        """Hashes of data/archives.json and data/tracks.csv."""
+        stages = [self.stages[name] for name in ("download", "split") if name in self.stages]
+        return [lock.hashes(stage, "outs") for stage in stages]
+
+
+class Comparison:
+    """What a branch changes in the results of its base."""
+
+    def __init__(self, before: Results, after: Results) -> None:
+        self.before, self.after = before, after
+        self.stages = lock.changes(before.stages, after.stages)
+        self.is_comparable = before.data_hashes == after.data_hashes and before.data == after.data
+        self.splits = [split for split in changes.SPLITS if split in before.predictions and split in after.predictions]
+
+    @property
+    def common(self) -> list[str]:
+        """Systems of both revisions."""
+        return [key for key in self.after.systems if key in self.before.systems]
+
+    @cached_property
+    def changed(self) -> list[str]:
+        """Systems of both revisions whose predictions differ."""
+        old, new = self.before.predictions, self.after.predictions
+        return [
+            key for key in self.common if any(changes.changed(old[split], new[split], key) for split in self.splits)
+        ]
+
+    @cached_property
+    def elsewhere(self) -> list[str]:
+        """Systems whose predictions differ only because the branch ran on another machine."""
+        stages = {key: lock.producer(f"data/predictions/{key}.npz", self.after.stages) for key in self.changed}
+        return [key for key, stage in stages.items() if stage in self.stages and self.stages[stage].is_other_machine]
+
+    @property
+    def promoted(self) -> Pair | None:
+        old, new = self.before.promoted, self.after.promoted
+        return Pair(old, new) if old and new else None
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Systems to subtract: the promoted models if they differ, then every system that the branch edits."""
+        edited = [Pair(key, key) for key in self.changed if key not in self.elsewhere]
+        promoted = self.promoted
+        return [promoted, *edited] if promoted and promoted.before != promoted.after else edited
+
+    def changes(self, metric: str) -> dict[str, dict[Pair, Change]]:
+        """Changes of a score, by split and pair.
+
+        If the base ran on another machine, a system that the branch did not edit has its predictions from the branch on
+        both sides, so that a promoted model is compared with the former one on the same machine.
+        """
+        old, new = self.before.predictions, self.after.predictions
+        return {
+            split: changes.changes(old[split], new[split], self.pairs, metric, self.elsewhere) for split in self.splits
+        }
 
 
 def report(
-    before: Results, after: Results, *, base: str, stale: Sequence[str], figures: Mapping[str, str], synthetic: bool
+    before: Results,
+    after: Results,
+    *,
+    base: str,
+    problems: Sequence[str] = (),
+    figures: Mapping[str, str] | None = None,
+    synthetic: bool = False,
+    text: str = "",
 ) -> str:
     """Compare the results of a branch with those of its base.
 
@@ -46,23 +126,19 @@ def report(
         before: results of the base.
         after: results of the branch.
         base: name of the base, e.g. main.
-        stale: stages that are out of date on the branch.
+        problems: paragraphs in Markdown on the state of the branch.
         figures: addresses of the figures that changed, by title.
         synthetic: whether the results of the branch were measured on the built-in demo.
+        text: the branch's report.md.
 
     Returns:
         Markdown
     """
-    paragraphs = [_heading(base)]
-    if stale:
-        paragraphs.append(
-            f"**dvc.lock is out of date**: `dvc repro` would run {_list(stale)}, and all dependent stages."
-            " The results below are older than the current state of the branch."
-            " Run `dvc repro`, and commit dvc.lock, metrics, plots and report.md."
-        )
+    comparison = Comparison(before, after)
+    paragraphs = [_heading(base), *problems, *_systems(comparison, base)]
     if synthetic:
         paragraphs.append("The data set is a synthetic demo, so these numbers say nothing about music.")
-    paragraphs += [*_metrics(before, after, base), _stages(causes(before.stages, after.stages)), *_figures(figures)]
+    paragraphs += [*_packages(before, after), *_stages(comparison.stages), *_figures(figures or {}), *_report(text)]
     return "\n\n".join(paragraphs) + "\n"
 
 
@@ -71,85 +147,187 @@ def failure(base: str, reason: str) -> str:
     return f"{_heading(base)}\n\n**Comparison failed**: {_code(reason, 500)}\n"
 
 
+def stale(stages: Sequence[str]) -> str:
+    """Paragraph on stages that are out of date on the branch."""
+    return (
+        f"**dvc.lock is out of date**: `dvc repro` would run {_list(stages)}, and all dependent stages."
+        " The results below are older than the current state of the branch."
+        " Run `dvc repro`, and commit dvc.lock, metrics, plots and report.md."
+    )
+
+
+def not_checked_out(paths: Sequence[str]) -> str:
+    """Paragraph on outputs in this folder that belong to another revision."""
+    return (
+        f"**This folder has outputs of another revision**: {_list(paths)}."
+        " Run `dvc checkout`, or `dvc repro` if the code or the parameters have changed."
+    )
+
+
 def _heading(base: str) -> str:
-    return f"{MARK}\n\n### Results compared with {_code(base)}"
+    return f"### Results compared with {_code(base)}"
 
 
-# Metrics. ---------------------------------------------------------------------------------------------------------
+# Systems. ---------------------------------------------------------------------------------------------------------
 
 
-def _metrics(before: Results, after: Results, base: str) -> Iterator[str]:
-    """Yield sentences about metrics that were measured on different data, then tables of changed metrics."""
-    other_tracks = _tracks(before.stages) != _tracks(after.stages)
-    not_comparable: dict[tuple[str, str], list[str]] = defaultdict(list)  # names of files, by old and new data
-    systems: list[str] = []  # rows of the tables
-    differences: list[str] = []
-    for name in sorted({*before.metrics, *after.metrics}, key=_file_order):
-        old, new = before.metrics.get(name, {}), after.metrics.get(name, {})
-        if old and new and (other_tracks or _data(old) != _data(new)):
-            not_comparable[_data(old), _data(new)].append(name)
-        else:
-            rows = differences if name == COMPARISON else systems
-            rows += _rows(name, dict(_shown_metrics(old)), dict(_shown_metrics(new)))
-
-    for (old_data, new_data), names in not_comparable.items():
-        data = _data_difference(old_data, new_data, base)
-        yield f"**Not comparable**: the metrics of {_list(names)} were measured on {data}."
-    if not (systems or differences or not_comparable):
-        yield "The scores on the validation and test tracks have not changed."
-    if systems:
-        yield _metrics_table(systems, base)
-    if differences:
-        yield _folded("Differences from the reference", [_metrics_table(differences, base)])
+def _systems(comparison: Comparison, base: str) -> Iterator[str]:
+    """Yield the verdict, then the tables of all systems that changed."""
+    before, after = comparison.before, comparison.after
+    if not before.systems or not after.systems:
+        where = "this branch" if before.systems else _code(base)
+        yield f"**Nothing to compare**: {where} has no predictions of tracks."
+    elif not comparison.is_comparable:
+        yield f"**Not comparable**: {_data_difference(before, after, base)}, so nothing is subtracted."
+    else:
+        found = comparison.changes("accuracy")
+        yield _verdict(comparison, found)
+        if comparison.pairs:
+            yield _table(comparison, found)
+            yield _legend(comparison)
+            yield _folded("Macro F1", [_table(comparison, comparison.changes("f1"))])
+        yield from _others(comparison)
+        yield from _elsewhere(comparison, base)
 
 
-def _metrics_table(rows: Sequence[str], base: str) -> str:
-    head = f"| | metric | {_code(base)}, % | this branch, % | change |"
-    return "\n".join([head, "|---|---|--:|--:|--:|", *rows])
+def _data_difference(before: Results, after: Results, base: str) -> str:
+    if before.data == after.data:
+        return f"the archives or the tracks of {_code(after.data)} differ from those in {_code(base)}"
+    return f"{_code(base)} was measured on {_code(before.data)}, and this branch on {_code(after.data)}"
 
 
-def _file_order(name: str) -> tuple[bool, bool, str]:
-    """Sort key of metrics files: the promoted model first, then the systems, and the comparison last."""
-    return name != "promoted", name == COMPARISON, name
+def _verdict(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]]) -> str:
+    """The effect on the promoted model, in a sentence, and the systems whose accuracy changes clearly."""
+    pair = comparison.promoted
+    if pair is None:
+        verdict = "**There is no promoted model to compare.**"
+    else:
+        changed = {split: values[pair] for split, values in found.items() if pair in values}
+        verdict = f"**{_promotion(pair)}{_judgement(comparison, pair, changed)}.** {_sentence(changed)}".strip()
+    clear = {
+        split: [pair.after for pair, change in values.items() if change.is_clear and pair != comparison.promoted]
+        for split, values in found.items()
+    }
+    named = [f"{_list(keys)} on the {split} tracks" for split, keys in clear.items() if keys]
+    if named:
+        return f"{verdict} Other clear changes: {', and '.join(named)}."
+    others = [pair for pair in comparison.pairs if pair != comparison.promoted]
+    return f"{verdict} No {'other ' if pair else ''}system changes clearly." if others else verdict
 
 
-def _data_difference(old: str, new: str, base: str) -> str:
-    if old == new:
-        return f"{_code(old)} in both branches, but the archives or the tracks differ"
-    return f"{_code(old)} in {_code(base)}, and on {_code(new)} in this branch"
+def _promotion(pair: Pair) -> str:
+    if pair.before == pair.after:
+        return f"The promoted model is still {_code(pair.after)}, and "
+    return f"The promoted model is {_code(pair.after)} instead of {_code(pair.before)}, and "
 
 
-def _rows(name: str, before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[str]:
-    for metric in {**before, **after}:
-        old, new = before.get(metric), after.get(metric)
-        if old != new:
-            change = f"{100 * (new - old):+z.2f}" if old is not None and new is not None else ""
-            cells = f"{_percent(old)} | {_percent(new)} | {change}".replace("-", "−")
-            yield f"| {_code(name)} | {_text(metric)} | {cells} |"
+def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]) -> str:
+    """The change of the promoted model's accuracy, on validation tracks if there are any."""
+    if pair.before == pair.after and pair.after in comparison.elsewhere:
+        return "it differs only by the machine that trained it"
+    if not changed:
+        return "it predicts the same" if pair.before == pair.after else "their accuracies cannot be compared"
+    split, change = next(iter(changed.items()))
+    if not change.is_clear:
+        return f"its {split} accuracy does not change clearly"
+    return f"its {split} accuracy {'rises' if change.interval.value > 0 else 'falls'} clearly"
 
 
-def _shown_metrics(values: Values) -> Iterator[tuple[str, float]]:
-    """Yield the metrics of a file that appear in the table, with their names in the table.
-
-    From comparison.json, only the differences from the reference are shown, because the table takes the metrics of each
-    system from metrics/<system>.json.
-    """
-    for key, name in METRICS.items():
-        value = values.get(key)
-        if isinstance(value, int | float):
-            yield name, float(value)
-    for system, difference in _mapping(values.get("differences")).items():
-        for metric, value in _shown_metrics(_mapping(difference)):
-            yield f"{system} − {values.get('reference')}, {metric}", value
+def _sentence(changed: Mapping[str, Change]) -> str:
+    parts = [f"{_points(change.interval)} points on the {split} tracks" for split, change in changed.items()]
+    return f"{', '.join(parts)}." if parts else ""
 
 
-def _data(values: Values) -> str:
-    return f"{values.get('dataset')} ({values.get('n_test')} test tracks)"
+def _table(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]]) -> str:
+    rows = [["system", *(title for split in found for title in (f"{split}, %", "change", "visible from"))]]
+    for pair in comparison.pairs:
+        cells = [cell for values in found.values() for cell in _cells(values.get(pair))]
+        rows.append([_name(pair, comparison.promoted), *cells])
+    return table(rows)
 
 
-def _tracks(stages: Mapping[str, Values]) -> list[Any]:
-    """Hashes of data/archives.json and data/tracks.csv, which tell whether two revisions use the same tracks."""
-    return [out.get("md5") for stage in ("download", "split") for out in stages.get(stage, {}).get("outs", [])]
+def _name(pair: Pair, promoted: Pair | None) -> str:
+    name = _code(pair.after) if pair.before == pair.after else f"{_code(pair.before)} → {_code(pair.after)}"
+    return f"{name} (promoted)" if pair == promoted else name
+
+
+def _cells(change: Change | None) -> list[str]:
+    if change is None:
+        return ["", "", ""]
+    points = _points(change.interval)
+    return [
+        f"{100 * change.before:.1f} → {100 * change.after:.1f}",
+        f"**{points}**" if change.is_clear else points,
+        f"{100 * change.resolution:.1f}",
+    ]
+
+
+def _points(interval: Interval) -> str:
+    """A difference in points, with its interval."""
+    value, low, high = (f"{100 * number:+z.1f}".replace("-", "−") for number in interval)
+    return f"{value} [{low}, {high}]"
+
+
+def _legend(comparison: Comparison) -> str:
+    old, new = comparison.before.predictions, comparison.after.predictions
+    counts = [f"{_count(old[split], new[split])} {split} tracks" for split in comparison.splits]
+    return (
+        f"Changes are in points, measured on the {' and the '.join(counts)} of both revisions, with"
+        f" {100 * CONFIDENCE:g} % intervals over artists and runs. Clear changes are bold; Holm's method corrects for"
+        " the number of rows. A true change of the size in *visible from* is found half of the time, and a smaller one"
+        " less often. Choose by validation; test scores only confirm."
+    )
+
+
+def _count(before: Predictions, after: Predictions) -> int:
+    return len(before.index.intersection(after.index))
+
+
+def _others(comparison: Comparison) -> Iterator[str]:
+    """Yield a line on the systems that are new, were removed or did not change."""
+    before, after = comparison.before.systems, comparison.after.systems
+    groups = {
+        "New": [_with_scores(key, comparison.after) for key in after if key not in before],
+        "Removed": [_code(key) for key in before if key not in after],
+        "Unchanged": [_code(key) for key in comparison.common if key not in comparison.changed],
+    }
+    lines = [f"{title}: {_some(names)}." for title, names in groups.items() if names]
+    if lines:
+        yield " ".join(lines)
+
+
+def _with_scores(key: str, results: Results) -> str:
+    scores = [f"{split} {score} %" for split in METRICS if (score := _score(results, key, split))]
+    return f"{_code(key)} ({', '.join(scores)})" if scores else _code(key)
+
+
+def _elsewhere(comparison: Comparison, base: str) -> Iterator[str]:
+    """Yield what only another machine changed, without differences."""
+    origins = [stage for stage, change in comparison.stages.items() if change.is_origin]
+    if not origins:
+        return
+    also = " The changes above contain this difference, too." if comparison.pairs else ""
+    yield (
+        f"**Another machine**: {_list(origins)} had the same inputs as in {_code(base)}, but other outputs, so they ran"
+        f" on another machine.{also} To compare on one machine, run both revisions there."
+    )
+    if comparison.elsewhere:
+        rows = [
+            [
+                "same inputs, another machine",
+                *(f"{split}, %: {side}" for split in METRICS for side in (_code(base), "this branch")),
+            ]
+        ]
+        for key in comparison.elsewhere:
+            sides = [_score(side, key, split) for split in METRICS for side in (comparison.before, comparison.after)]
+            rows.append([_code(key), *sides])
+        yield table(rows)
+
+
+def _score(results: Results, key: str, split: str) -> str:
+    """Accuracy of a system in percent; empty if it is unknown."""
+    value = results.metrics.get(key, {}).get(METRICS[split])
+    return f"{100 * value:.1f}" if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def is_synthetic(results: Results, parameters: Values) -> bool:
@@ -172,157 +350,64 @@ def _mapping(value: Any) -> Values:
     return value if isinstance(value, Mapping) else {}
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:z.2f}"
+# Reasons. ---------------------------------------------------------------------------------------------------------
 
 
-# Stages. ----------------------------------------------------------------------------------------------------------
+def _packages(before: Results, after: Results) -> Iterator[str]:
+    """Yield a line on the pinned packages that changed."""
+    old, new = before.packages, after.packages
+    lines = [
+        f"{_code(name)} {_code(old.get(name, 'none'))} → {_code(new.get(name, 'none'))}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+    if lines:
+        yield f"**Packages**: {_some(lines)}."
 
 
-def stage_names(pipeline: Values, parameters: Values, where: str = "dvc.yaml") -> set[str]:
-    """Names of all stages in dvc.yaml, with one stage for each item of a `foreach`.
-
-    Args:
-        pipeline: content of dvc.yaml.
-        parameters: content of params.yaml.
-        where: name of the file, for messages.
-
-    Raises:
-        InputError: `stages` is not a mapping.
-    """
-    names: set[str] = set()
-    for name, stage in schema.as_group(pipeline.get("stages") or {}, f"{where}: stages").items():
-        if isinstance(stage, Mapping) and "foreach" in stage:
-            names |= {f"{name}@{key}" for key in _foreach_keys(stage["foreach"], parameters)}
-        else:
-            names.add(name)
-    return names
-
-
-def _foreach_keys(foreach: Any, parameters: Any) -> list[Any]:
-    """Names over which a `foreach` loops. Its value is a list, a mapping, or a reference to one in params.yaml."""
-    reference = REFERENCE.fullmatch(foreach) if isinstance(foreach, str) else None
-    values = foreach
-    if reference:
-        values = parameters
-        for key in reference[1].split("."):
-            values = values.get(key) if isinstance(values, Mapping) else None
-    return list(values) if isinstance(values, Mapping | list) else []
-
-
-def stage_records(lock: Values, where: str = "dvc.lock") -> dict[str, Values]:
-    """Records in dvc.lock by stage name. Every record gets the lists `deps` and `outs`, which may be empty.
-
-    Args:
-        lock: content of dvc.lock.
-        where: name of the file, for messages.
-
-    Raises:
-        InputError: a record does not have the form that DVC writes.
-    """
-    stages = schema.as_group(lock.get("stages") or {}, f"{where}: stages")
-    return {
-        name: _record(value, f"{where}: stages.{str(name)[: schema.MAX_TEXT_LENGTH]}") for name, value in stages.items()
-    }
-
-
-def _record(value: Any, where: str) -> Values:
-    record = schema.as_group(value, where)
-    for group in schema.as_group(record.get("params", {}), f"{where}.params").values():
-        schema.as_group(group, f"{where}.params")
-    return {**record, **{key: _files(record.get(key, []), f"{where}.{key}") for key in ("deps", "outs")}}
-
-
-def _files(value: Any, where: str) -> list[Values]:
-    """Check a list of files in a record, and return it."""
-    if not isinstance(value, list):
-        raise schema.mismatch(where, "a list of files", value)
-    for entry in value:
-        path = schema.as_group(entry, where).get("path")
-        if not isinstance(path, str) or "\0" in path or len(path) > MAX_PATH_LENGTH:
-            raise schema.mismatch(where, "files with a valid path", entry)
-    return value
-
-
-def causes(before: Mapping[str, Values], after: Mapping[str, Values]) -> dict[str, list[str]]:
-    """Reasons why the records of stages in dvc.lock changed, in Markdown, by stage.
-
-    Args:
-        before, after: records of the stages (see `stage_records`).
-    """
-    return {
-        stage: list(_causes(before.get(stage, {}), after.get(stage, {})))
-        for stage in {**after, **before}
-        if before.get(stage) != after.get(stage)
-    }
-
-
-def _causes(before: Values, after: Values) -> Iterator[str]:
-    if not before or not after:
-        yield "new stage" if after else "removed from dvc.yaml"
-        return
-    old_parameters, new_parameters = _parameters(before), _parameters(after)
-    for key in {**old_parameters, **new_parameters}:
-        if old_parameters.get(key) != new_parameters.get(key):
-            old, new = (masked(str(values.get(key, "none"))) for values in (old_parameters, new_parameters))
-            yield f"{_code(key)} {_code(old)} → {_code(new)}"
-
-    old_inputs, new_inputs = _inputs(before), _inputs(after)
-    for path in {**old_inputs, **new_inputs}:
-        if old_inputs.get(path) != new_inputs.get(path):
-            yield _code(path)
-
-    if before.get("cmd") != after.get("cmd"):
-        yield f"command {_code(after.get('cmd'))}"
-
-
-def _inputs(record: Values) -> dict[str, Values]:
-    """Records of a stage's dependencies, by path."""
-    return {entry["path"]: entry for entry in record["deps"]}
-
-
-def _parameters(record: Values) -> dict[str, Any]:
-    """Parameters that a stage depends on, by dotted name."""
-    parameters: dict[str, Any] = {}
-    for file in record.get("params", {}).values():
-        for name, group in file.items():
-            parameters |= dict(_leaves(name, group))
-    return parameters
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each value in nested mappings, with its dotted name."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(f"{name}.{key}", item)
-    else:
-        yield name, value
-
-
-def _stages(changed: Mapping[str, Sequence[str]]) -> str:
+def _stages(changed: Mapping[str, lock.Change]) -> Iterator[str]:
+    """Yield a table of the stages with changed inputs, and the stages that ran because of them."""
     if not changed:
-        return "No stage has changed."
-    rows = [f"| {_code(stage)} | {_reasons(reasons)} |" for stage, reasons in changed.items()]
-    return "\n".join(["| changed stage | reason |", "|---|---|", *rows])
+        yield "No stage has changed."
+        return
+    rows = [
+        [_code(stage), _some([_reason(reason) for reason in change.reasons])]
+        for stage, change in changed.items()
+        if change.reasons
+    ]
+    if rows:
+        yield table([["changed stage", "changed input"], *rows])
+    followers = [stage for stage, change in changed.items() if not change.reasons and change.upstream]
+    if followers:
+        yield f"Their outputs changed the input of {_list(followers)}."
 
 
-def _reasons(reasons: Sequence[str]) -> str:
-    if not reasons:
-        return "only the outputs differ"
-    named = ", ".join(reasons[:MAX_REASONS])
-    rest = len(reasons) - MAX_REASONS
-    return f"{named} and {rest} more" if rest > 0 else named
+def _reason(reason: Reason) -> str:
+    if not reason.name:
+        return "new stage" if reason.before is None else "removed from dvc.yaml"
+    if reason.before is None and reason.after is None:
+        return _code(reason.name)
+    old, new = ("none" if value is None else masked(str(value)) for value in (reason.before, reason.after))
+    return f"{_code(reason.name)} {_code(old)} → {_code(new)}"
 
 
 # Figures and text. ------------------------------------------------------------------------------------------------
 
 
 def _figures(addresses: Mapping[str, str]) -> Iterator[str]:
-    shown = [f"[![{title}]({address})]({address})" for title, address in addresses.items()]
+    shown = [f"[![{_plain(title)}](<{address}>)](<{address}>)" for title, address in addresses.items()]
     if shown:
         yield f"Figures that changed:\n\n{shown[0]}"
     if shown[1:]:
         yield _folded("More figures", shown[1:])
+
+
+def _report(text: str) -> Iterator[str]:
+    """Yield the branch's report.md, folded, unless it is too long for a comment."""
+    if len(text) > MAX_TEXT_LENGTH:
+        yield f"report.md has {len(text):,} characters, which are too many to show here."
+    elif text.strip():
+        yield _folded("report.md of this branch", [text.strip()])
 
 
 def _folded(summary: str, paragraphs: Sequence[str]) -> str:
@@ -331,12 +416,18 @@ def _folded(summary: str, paragraphs: Sequence[str]) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(_code(name) for name in names)
+    return _some([_code(name) for name in names])
 
 
-def _text(value: str) -> str:
-    """Name of a metric: as plain text if it is harmless, else as code."""
-    return value if re.fullmatch(r"[\w ,−-]+", value) else _code(value)
+def _some(texts: Sequence[str]) -> str:
+    """Texts in a list, the first few if there are many."""
+    rest = len(texts) - MAX_NAMED
+    return ", ".join(texts) if rest <= 0 else f"{', '.join(texts[:MAX_NAMED])} and {rest} more"
+
+
+def _plain(text: str) -> str:
+    """Escape punctuation, so that Markdown shows the text as it is."""
+    return re.sub(r"([^\w\s]|_)", r"\\\1", printable(text))
 
 
 def _code(value: object, length: int = 100) -> str:

@@ -38,8 +38,9 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write predictions.csv, and confusion/<key>.csv and genres/<key>.csv for each system."""
-    _write_csv(folder / "predictions.csv", predictions_table(comparison))
+    """Write predictions of the test and validation tracks, and confusion/<key>.csv and genres/<key>.csv per system."""
+    for split, name in (("test", "predictions.csv"), ("validation", "predictions_validation.csv")):
+        _write_csv(folder / name, predictions_table(comparison, split))
     with atomic(folder / "confusion") as new_folder:
         for result in comparison.systems:
             _write_csv(new_folder / f"{result.key}.csv", confusion_table(result, comparison))
@@ -48,14 +49,16 @@ def write_tables(comparison: Comparison, folder: Path) -> None:
             _write_csv(new_folder / f"{result.key}.csv", genre_table(result, comparison))
 
 
-def predictions_table(comparison: Comparison) -> pd.DataFrame:
-    """Table of the test tracks: actual genre, and prediction of each run of each system."""
-    classes = np.array(comparison.classes)
-    table = comparison.tracks[["track_id", "artist_id"]].assign(actual=comparison.tracks["genre"])
+def predictions_table(comparison: Comparison, split: str) -> pd.DataFrame:
+    """Table of the tracks of a split: artist, actual genre, and prediction of each run of each system."""
+    used, classes = store.used(comparison.index), np.array(comparison.classes)
+    table = used[used["split"] == split][["track_id", "artist_id", "genre"]].rename(columns={"genre": "actual"})
     columns = {
         f"{result.key}_seed{seed}": classes[labels]
         for result in comparison.systems
-        for seed, labels in zip(result.system.predictions.seeds, result.labels, strict=True)
+        for seed, labels in zip(
+            result.system.predictions.seeds, getattr(result.system.predictions, split).labels, strict=True
+        )
     }
     return table.assign(**columns)
 
