@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from fma_genre.results.changes import Predictions
 from fma_genre.results.metrics import summarise
 from fma_genre.results.pull_request import Results
 from fma_genre.store import read_index
-from project import Project, stages_run
+from project import Project
 
 URL = "https://github.com/someone/fma-genre/blob/1a2b3c"
 ROW = re.compile(r"^\| (`[^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
@@ -43,17 +42,24 @@ def metrics(project: Project, name: str) -> dict[str, Any]:
     return json.loads((project.path / "metrics" / f"{name}.json").read_text())
 
 
-def propose(base: Project, branch: Project, folder: Path) -> Project:
-    """Propose a branch; return the clone of GitHub's runner: the merge into base, with a history of two commits."""
+def propose(base: Project, branch: Project, folder: Path, *, fork: bool = False) -> Project:
+    """Propose a branch; return the clone of GitHub's runner: the merge into base, with a history of two commits.
+
+    The branch lies in the base's repository, or else in a fork, of which that repository has only the merge.
+    """
     remote = folder / "remote.git"
     git(folder, "clone", "--quiet", "--bare", str(base.path), str(remote))
+    home = folder / "fork.git" if fork else remote
+    if fork:
+        git(folder, "clone", "--quiet", "--bare", str(remote), str(home))
     git(branch.path, "checkout", "--quiet", "-b", "proposal")
     git(branch.path, "add", ".")
     git(branch.path, "commit", "--quiet", "--message=proposal", "--allow-empty")
-    git(branch.path, "push", "--quiet", str(remote), "proposal")
+    git(branch.path, "push", "--quiet", str(home), "proposal")
     merging = folder / "merging"
     git(folder, "clone", "--quiet", str(remote), str(merging))
-    git(merging, "merge", "--quiet", "--no-ff", "--message=merge", "origin/proposal")
+    git(merging, "fetch", "--quiet", str(home), "proposal")
+    git(merging, "merge", "--quiet", "--no-ff", "--message=merge", "FETCH_HEAD")
     git(merging, "push", "--quiet", "origin", "HEAD:refs/pull/1/merge")
     clone = folder / "runner"
     git(folder, "init", "--quiet", str(clone))
@@ -62,9 +68,9 @@ def propose(base: Project, branch: Project, folder: Path) -> Project:
     return Project(clone, base.home)
 
 
-def report(runner: Project, folder: Path, code: int = 0) -> str:
+def report(runner: Project, folder: Path, code: int = 0, base: str = "main") -> str:
     """The report that the commands of the workflow write."""
-    environment = runner.environment | {"BASE": "main", "URL": URL, "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    environment = runner.environment | {"BASE": base, "URL": URL, "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
     done = workflows.run("report", "Compare with the base", runner.path, environment)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -119,6 +125,19 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
     assert "out of date" not in text
     folded = text.partition("<details><summary>report.md of this branch</summary>\n\n")[2]
     assert folded == (branch.path / "report.md").read_text().strip() + "\n\n</details>\n"
+
+
+@pytest.mark.parametrize("base", ["main", workflows.ODD_NAME])
+@pytest.mark.parametrize("fork", [False, True])
+def test_a_fork_and_a_base_of_any_name_are_compared(
+    finished: Project, branch: Project, tmp_path: Path, fork: bool, base: str
+) -> None:
+    runner = propose(finished, branch, tmp_path, fork=fork)
+    assert len(git(runner.path, "log", "--format=%h").split()) == 3, "a merge and its parents"
+    assert git(runner.path, "branch", "--list", "main", "proposal") == ""
+    text = report(runner, tmp_path, base=base)
+    assert f"### Results compared with `{base}`\n" in text
+    assert not (runner.path / "ran").exists()
 
 
 @pytest.mark.slow
@@ -570,125 +589,3 @@ def test_titles_of_figures_are_text() -> None:
     figures = {"a_b](x)": "https://x/a.svg"}
     text = pull_request.report(results({}), results({}), base="main", figures=figures)
     assert r"[![a\_b\]\(x\)](<https://x/a.svg>)](<https://x/a.svg>)" in text
-
-
-# Posting it. ------------------------------------------------------------------------------------------------------
-
-FAKE = """#!/usr/bin/env python3
-# A fake of GitHub's command-line program: answers from a file, and logs its arguments.
-import json, os, shutil, subprocess, sys
-arguments = sys.argv[1:]
-state = json.load(open(os.environ["FAKE_STATE"]))
-with open(os.environ["FAKE_LOG"], "a") as log:
-    log.write(json.dumps(arguments) + "\\n")
-if arguments[:2] == ["run", "download"]:
-    if not os.path.exists(os.environ["FAKE_REPORT"]):
-        sys.exit("no artifact matches any of the names or patterns provided")
-    os.mkdir(arguments[arguments.index("--dir") + 1])
-    shutil.copy(os.environ["FAKE_REPORT"], "report/pull-request.md")
-elif "--jq" in arguments:
-    answer = state["comments"] if any("comments" in argument for argument in arguments) else state["pull"]
-    query = arguments[arguments.index("--jq") + 1]
-    done = subprocess.run(["jq", "--raw-output", query], input=json.dumps(answer), text=True, capture_output=True)
-    sys.stdout.write(done.stdout)
-    sys.exit(done.returncode)
-"""
-
-
-needs_jq = pytest.mark.skipif(not shutil.which("jq"), reason="needs jq, which is what gh's --jq runs")
-
-
-@needs_jq
-@pytest.mark.parametrize("earlier", [None, "github-actions[bot]", "somebody"])
-def test_one_comment_is_posted_and_later_updated(tmp_path: Path, earlier: str | None) -> None:
-    *_, last = post(tmp_path, earlier, head="abc")
-    assert last[:3] == ["api", "--method", "PATCH" if earlier == "github-actions[bot]" else "POST"]
-    assert last[3].endswith("/comments/7" if earlier == "github-actions[bot]" else "/issues/12/comments")
-    assert last[4:] == ["--field", "body=@comment.md"]
-    text = (tmp_path / "comment.md").read_text()
-    assert "@\u200beverybody" in text
-    assert len(text) < 65536
-
-
-@needs_jq
-def test_a_report_that_was_never_made_replaces_the_old_one(tmp_path: Path) -> None:
-    *_, last = post(tmp_path, "github-actions[bot]", head="abc", reported=False)
-    assert last[2] == "PATCH"
-    assert (tmp_path / "comment.md").read_text() == (
-        "<!-- metric differences -->\n\n**There is no report.** See https://github.com/runs/5 for the reason.\n\n"
-    )
-
-
-@needs_jq
-def test_a_report_of_an_older_push_is_not_posted(tmp_path: Path) -> None:
-    assert not any("POST" in call or "PATCH" in call for call in post(tmp_path, None, head="newer"))
-
-
-def post(folder: Path, earlier: str | None, head: str, reported: bool = True) -> list[list[str]]:
-    """Run the step that posts the comment; return its calls of gh."""
-    programs = folder / "programs"
-    programs.mkdir()
-    (programs / "gh").write_text(FAKE)
-    (programs / "gh").chmod(0o755)
-    mark = "<!-- metric differences -->"
-    comments = [{"id": 7, "body": f"{mark} old", "user": {"login": earlier}}] if earlier else []
-    others = [{"id": 3, "body": "Well done", "user": {"login": "github-actions[bot]"}}]
-    state = {"pull": {"number": 12, "state": "open", "head": {"sha": head}}, "comments": others + comments}
-    (folder / "state.json").write_text(json.dumps(state))
-    if reported:
-        (folder / "report.md").write_bytes(f"{mark}\n@everybody ".encode() + b"\xff" + 70000 * "ä@".encode())
-    environment = {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "GH_TOKEN": "x", "GH_REPO": "someone/fma-genre",
-        "RUN": "5", "URL": "https://github.com/runs/5", "TITLE": "report on pull request 12", "COMMIT": "abc",
-        "FAKE_STATE": str(folder / "state.json"), "FAKE_LOG": str(folder / "log"),
-        "FAKE_REPORT": str(folder / "report.md"),
-    }  # fmt: skip
-    done = workflows.run("comment", "Post the report", folder, environment)
-    assert done.returncode == 0, done.stderr
-    calls = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
-    assert calls[0][:2] == ["api", "repos/someone/fma-genre/pulls/12"]
-    return calls
-
-
-# An experiment by hand. -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_an_experiment_becomes_a_pull_request(finished: Project, tmp_path: Path) -> None:
-    """In a runner's shallow clone, with a folder as DVC remote. An experiment without changes proposes nothing."""
-    origin = tmp_path / "origin.git"
-    source = finished.copy(tmp_path / "source")
-    source.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
-    source.run("git", "commit", "--quiet", "--all", "--message=remote")
-    source.run("dvc", "push", "--quiet", "--run-cache")
-    git(tmp_path, "clone", "--quiet", "--bare", str(source.path), str(origin))
-    (tmp_path / "gh").write_text(FAKE)
-    (tmp_path / "gh").chmod(0o755)
-    (tmp_path / "state.json").write_text("{}")
-    said = {}
-    for model in ("birnn", "cnn"):
-        runner = Project(tmp_path / model, finished.home)
-        git(tmp_path, "clone", "--quiet", "--depth=1", origin.as_uri(), str(runner.path))
-        (runner.path / ".venv").mkdir()
-        (runner.path / ".venv/installed").touch()
-        shutil.copy(Path(sys.prefix) / "pyvenv.cfg", runner.path / ".venv")
-        for folder in ("bin", "lib"):
-            (runner.path / ".venv" / folder).symlink_to(Path(sys.prefix) / folder)
-        environment = runner.environment | {
-            "DATASET": "demo", "MODEL": model, "BASE": "main", "BRANCH": f"experiment-{model}", "GH_TOKEN": "x",
-            "URL": "https://github.com/someone/fma-genre", "RUNNER_TEMP": str(runner.path.parent),
-            "FAKE_STATE": str(tmp_path / "state.json"), "FAKE_LOG": str(tmp_path / "log"),
-            "PATH": f"{tmp_path}{os.pathsep}{runner.environment['PATH']}",
-        }  # fmt: skip
-        for step in ("Run the experiment", "Open a pull request"):
-            done = workflows.run("experiment", step, runner.path, environment)
-            assert done.returncode == 0, done.stdout + done.stderr
-            said[model, step] = done.stdout
-    assert stages_run(said["birnn", "Run the experiment"]) <= {"promote"}, "the other outputs are in the remote"
-    assert "Nothing has changed" in said["cnn", "Open a pull request"]
-    (created,) = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert created[:4] == ["pr", "create", "--base", "main"]
-    assert list(rows((tmp_path / "report.md").read_text())) == ["`cnn` → `birnn` (promoted)"]
-    changed = git(origin, "diff", "--name-only", "main", "experiment-birnn").split()
-    assert {"dvc.lock", "metrics/promoted.json", "params.yaml"} <= set(changed)
-    assert git(origin, "diff", "--numstat", "main", "experiment-birnn", "--", "params.yaml").split()[:2] == ["1", "1"]
