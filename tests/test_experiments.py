@@ -80,9 +80,8 @@ def test_birnn_in_a_fresh_clone_with_the_same_bits(finished: Project, tmp_path: 
 @pytest.mark.slow
 def test_birnn_alone_on_cnns_input_with_a_small_learning_rate(project: Project) -> None:
     """DVC writes 1e-05, which plain PyYAML reads as a string."""
-    settings = ("-S", "model=birnn", "-S", "models.birnn.representation=mel", "-S", "train.lr=0.00001")
-    output = project.run("dvc", "exp", "run", *settings, "promote").stdout
-    assert stages_run(output) == BIRNN | {"promote"}
+    settings = ("model=birnn", "models.birnn.representation=mel", "++models.birnn.lr=0.00001")
+    assert experiment(project, *settings) == BIRNN | {"compare", "promote"}
     assert "1e-05" in (project.path / "params.yaml").read_text()
     promoted = json.loads((project.path / "models/promoted/settings.json").read_text())
     assert promoted["key"] == "birnn"
@@ -110,12 +109,12 @@ def test_a_parameter_of_one_model_and_back(project: Project, finished: Project) 
 def test_a_variant_by_one_setting(project: Project, finished: Project) -> None:
     """One command adds a model to the report, without an edit of any file."""
     output = project.run("bash", "-c", f"dvc exp run -S '{CNN_STFT}'").stdout
-    assert stages_run(output) == {"train@cnn_stft", "evaluate@cnn_stft", "compare"}
+    assert stages_run(output) == {"train@cnn_stft", "evaluate@cnn_stft", "compare", "promote"}
     assert_compared(project, ["cnn", "birnn", "cnn_stft"])
     for key in ("cnn", "birnn", "svm"):
         assert metrics(project, key) == metrics(finished, key)
 
-    assert experiment(project, BIRNN_MEL) == {"train@birnn_mel", "evaluate@birnn_mel", "compare"}
+    assert experiment(project, BIRNN_MEL) == {"train@birnn_mel", "evaluate@birnn_mel", "compare", "promote"}
     assert_compared(project, ["cnn", "birnn", "cnn_stft", "birnn_mel"])
     page = project.run("python", "src/show.py")
     assert page.returncode == 0
@@ -164,7 +163,7 @@ def test_a_removed_model_leaves_the_comparison(project: Project, finished: Proje
     project.edit_params(lambda params: params["models"].pop("birnn"))
     project.edit_params(lambda params: params["compare"].update(fusion=[]))
     output = project.run("dvc", "repro").stdout
-    assert stages_run(output) == {"compare"}
+    assert stages_run(output) == {"compare", "promote"}
     left = ["data/predictions/birnn.npz", "metrics/birnn.json", "plots/training/birnn.csv"]
     assert f"removed files of systems that are no longer in params.yaml: {', '.join(left)}\n" in output
     assert not [name for name in left if (project.path / name).exists()]

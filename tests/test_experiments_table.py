@@ -191,7 +191,7 @@ def test_experiments_in_a_miniature_project(finished: Project, tmp_path: Path) -
     assert as_rows(project.run("make", "experiments").stdout) == [head]
 
     output = project.run("dvc", "exp", "run", "--name=narrow", "-S", "models.birnn.hidden=2").stdout
-    assert stages_run(output) == {"train@birnn", "evaluate@birnn", "compare"}
+    assert stages_run(output) == {"train@birnn", "evaluate@birnn", "compare", "promote"}
     narrow = ["narrow", "models.birnn.hidden=2", own("promoted"), own("cnn"), own("birnn"), own("svm")]
     project.run("git", "checkout", "--quiet", ".")
     project.run("dvc", "checkout")

@@ -14,7 +14,7 @@ from project import ROOT, Project
 Change = Callable[[Project], object]
 
 CNN = {"train@cnn", "evaluate@cnn", "compare", "promote"}  # promote, since `model` is cnn
-BIRNN = {"train@birnn", "evaluate@birnn", "compare"}
+BIRNN = {"train@birnn", "evaluate@birnn", "compare", "promote"}  # promote, since the comparison changes
 EVERYTHING = {"download", "split", "spectrograms", "baseline@svm"} | CNN | BIRNN
 CODE = {"train@cnn", "evaluate@cnn", "train@birnn", "evaluate@birnn"}  # stages that run learning and front ends
 PREDICTIONS = {"baseline@svm", "evaluate@cnn", "evaluate@birnn", "compare"}
@@ -46,7 +46,8 @@ RERUNS: dict[str, set[str]] = {
     "fma_genre/fetch": {"download"},
     "fma_genre/archives": {"download", "split", "spectrograms", RAW},
     "fma_genre/features": {"spectrograms", RAW},
-    "fma_genre/store.py": {"spectrograms", RAW, "baseline@svm", "compare"} | CODE,
+    "fma_genre/model_card.py": {"promote"},
+    "fma_genre/store.py": {"spectrograms", RAW, "baseline@svm", "compare", "promote"} | CODE,
     "fma_genre/prediction.py": set(),
     "fma_genre/scored_split.py": set(),
     "fma_genre/baselines": set(),
@@ -61,6 +62,7 @@ RERUNS: dict[str, set[str]] = {
     "fma_genre/networks/birnn.py": {"train@birnn", "evaluate@birnn"},
     "fma_genre/learning": CODE,
     "fma_genre/results": {"compare"},
+    "fma_genre/results/markdown.py": {"compare", "promote"},
     "fma_genre/results/metrics.py": PREDICTIONS,
     "fma_genre/results/predictions.py": PREDICTIONS,
 }
@@ -167,8 +169,8 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "the synthesiser's source": (library("fetch/synthesis"), {"download"}),
     "the figures": (library("results/figures"), {"compare"}),
     "the metrics module": (library("results/metrics"), PREDICTIONS),
-    "a comparison parameter": (parameter("compare.resamples", 100), {"compare"}),
-    "a parameter of the baseline": (parameter("baselines.svm.c", [0.001]), {"baseline@svm", "compare"}),
+    "a comparison parameter": (parameter("compare.resamples", 100), {"compare", "promote"}),
+    "a parameter of the baseline": (parameter("baselines.svm.c", [0.001]), {"baseline@svm", "compare", "promote"}),
     "a parameter of one model": (parameter("models.birnn.hidden", 6), BIRNN),
     "a training parameter": (parameter("train.lr", 0.002), CNN | BIRNN),
     # The birnn has a segment length of its own, so it is trained again with the same result.

@@ -241,7 +241,7 @@ def test_the_related_work_is_one_experiment(finished: Project, tmp_path: Path) -
     assert {*SHIPPED.default, "stacking", "cnn", "birnn", "svm"} <= rows
     assert "rescnn_raw" not in rows
     new = {f"{stage}@{name}" for name in SHIPPED.models if name != "rescnn_raw" for stage in ("train", "evaluate")}
-    assert stages_run(first) == new | {f"baseline@{name}" for name in SHIPPED.baselines} | {"compare"}
+    assert stages_run(first) == new | {f"baseline@{name}" for name in SHIPPED.baselines} | {"compare", "promote"}
 
     # The workspace is as before.
     assert project.run("git", "status", "--porcelain").stdout == ""
@@ -251,7 +251,7 @@ def test_the_related_work_is_one_experiment(finished: Project, tmp_path: Path) -
     # The commands that it prints.
     assert "metrics/prcnn.json" in project.run("dvc", "metrics", "diff", "HEAD", "related").stdout
     again = project.run("python", "src/related.py", "resnet", "logistic_regression").stdout
-    assert stages_run(again) == {"compare"}, "the run cache has the results of the others"
+    assert stages_run(again) == {"compare", "promote"}, "the run cache has the results of the others"
     assert "prcnn" not in again
     project.run("python", "src/related.py")
     project.run("dvc", "exp", "apply", "related")

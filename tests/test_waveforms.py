@@ -507,7 +507,7 @@ def test_dvc_runs_a_model_on_raw_audio_after_the_others(
     project.edit_params(lambda values: values.update(waveforms={"raw": RAW}))
     assert project.repro() == {"waveforms@raw"}
     project.edit_params(lambda values: values["models"].update(rescnn_raw=model))
-    own = {"train@rescnn_raw", "evaluate@rescnn_raw", "compare"}
+    own = {"train@rescnn_raw", "evaluate@rescnn_raw", "compare", "promote"}
     assert project.repro() == own
     opened, spectrograms = (open_store(name, project.path / "data") for name in ("raw", "mel"))
     assert opened.used["track_id"].tolist() == spectrograms.used["track_id"].tolist()
