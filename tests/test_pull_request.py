@@ -24,7 +24,7 @@ from fma_genre.results.changes import Predictions
 from fma_genre.results.metrics import summarise
 from fma_genre.results.pull_request import Results
 from fma_genre.store import read_index
-from project import Project
+from project import Project, stages_run
 
 URL = "https://github.com/someone/fma-genre/blob/1a2b3c"
 ROW = re.compile(r"^\| (`[^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
@@ -150,7 +150,7 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     assert [row[0], row[3]] == scores(finished, "birnn", branch, "birnn")
     assert "**The promoted model is still `cnn`, and it predicts the same.** No other system changes clearly." in text
     assert re.search(r"\| `train@birnn` +\| `models.birnn.hidden` `8` → `16` +\|", text)
-    assert "Their outputs changed the input of `evaluate@birnn`, `compare`." in text
+    assert "Their outputs changed the input of `evaluate@birnn`, `compare`, `promote`." in text
     assert "train@cnn" not in text
     shown = re.findall(r"\]\(<(\S+?)>\)", text)
     assert f"{URL}/plots/comparison/accuracy.svg?raw=true" in shown
@@ -207,6 +207,37 @@ def rerun_elsewhere(project: Project) -> None:
     summary = summarise(predictions.read(path), read_index(project.path / "data/index.csv"))
     files.write_json(project.path / "metrics/cnn.json", summary)
     project.run("dvc", "commit", "--quiet", "--force", "evaluate@cnn")
+
+
+def test_outputs_of_another_branch_are_not_called_out_of_date(finished: Project, branch: Project) -> None:
+    """After `git switch` without `dvc checkout`, nothing has to run."""
+    git(branch.path, "switch", "--quiet", "--create", "other")
+    branch.edit_params(choose("model", "birnn"))
+    branch.repro()
+    git(branch.path, "commit", "--quiet", "--all", "--message=birnn")
+    git(branch.path, "switch", "--quiet", "main")
+    done = branch.run("python", "src/diff.py", "main", check=False)
+    assert done.returncode == 1
+    assert done.stderr == "diff: this folder has outputs of another revision; run `dvc checkout`\n"
+    assert "**This folder has outputs of another revision**: `models/promoted`. Run `dvc checkout`, or" in done.stdout
+    assert "out of date" not in done.stdout
+    branch.run("dvc", "checkout", "--quiet")
+    assert branch.run("python", "src/diff.py", "main").stderr == ""
+
+
+def test_an_edited_comment_needs_no_run(finished: Project, branch: Project) -> None:
+    """With the commands of docs/collaboration.md."""
+    with (branch.path / "src/evaluate.py").open("a") as file:
+        file.write("# a comment\n")
+    assert branch.run("python", "src/diff.py", "main", check=False).returncode == 1
+    branch.run("python", "src/evaluate.py", "cnn")
+    status = json.loads(branch.run("dvc", "status", "--json", "evaluate@cnn").stdout)
+    assert status == {"evaluate@cnn": [{"changed deps": {"src/evaluate.py": "modified"}}]}
+    branch.run("dvc", "commit", "--quiet", "--force")
+    text = branch.run("python", "src/diff.py", "main").stdout
+    assert "**The promoted model is still `cnn`, and it predicts the same.**" in text
+    assert re.search(r"\| `evaluate@cnn` +\| `src/evaluate.py` +\|", text)
+    assert stages_run(branch.run("dvc", "repro").stdout) == set()
 
 
 def test_a_branch_that_deletes_results_is_out_of_date(finished: Project, branch: Project, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fma_genre.results import changes, lock
 from fma_genre.results.bootstrap import Interval
 from fma_genre.results.changes import CONFIDENCE, Change, Pair, Predictions
 from fma_genre.results.lock import Reason, Values
-from fma_genre.results.markdown import table
+from fma_genre.results.markdown import code, table
 
 MAX_NAMED = 8  # largest number of names in a list
 MAX_TEXT_LENGTH = 40_000  # characters of report.md; a comment on GitHub has at most 65,536
@@ -431,5 +431,4 @@ def _plain(text: str) -> str:
 
 
 def _code(value: object, length: int = 100) -> str:
-    """Format as code, in which Markdown, HTML and mentions have no effect."""
-    return "`" + printable(str(value)[:length]).replace("`", "'").replace("|", "/") + "`"
+    return code(str(value)[:length])
