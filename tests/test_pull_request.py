@@ -150,7 +150,7 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     assert [row[0], row[3]] == scores(finished, "birnn", branch, "birnn")
     assert "**The promoted model is still `cnn`, and it predicts the same.** No other system changes clearly." in text
     assert re.search(r"\| `train@birnn` +\| `models.birnn.hidden` `8` → `16` +\|", text)
-    assert "Their outputs changed the input of `evaluate@birnn`, `compare`, `promote`." in text
+    assert "Changed outputs changed the input of `evaluate@birnn`, `compare`, `promote`." in text
     assert "train@cnn" not in text
     shown = re.findall(r"\]\(<(\S+?)>\)", text)
     assert f"{URL}/plots/comparison/accuracy.svg?raw=true" in shown

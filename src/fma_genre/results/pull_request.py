@@ -6,6 +6,7 @@ have no effect.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -366,20 +367,21 @@ def _packages(before: Results, after: Results) -> Iterator[str]:
 
 
 def _stages(changed: Mapping[str, lock.Change]) -> Iterator[str]:
-    """Yield a table of the stages with changed inputs, and the stages that ran because of them."""
+    """Yield a table of the changed inputs and the stages that read them, and a line on the stages after these."""
     if not changed:
         yield "No stage has changed."
         return
-    rows = [
-        [_code(stage), _some([_reason(reason) for reason in change.reasons])]
-        for stage, change in changed.items()
-        if change.reasons
-    ]
-    if rows:
-        yield table([["changed stage", "changed input"], *rows])
+    stages: dict[str, list[str]] = defaultdict(list)  # by their changed inputs
+    for stage, change in changed.items():
+        if change.reasons:
+            stages[_some([_reason(reason) for reason in change.reasons])].append(stage)
+    if stages:
+        yield table(
+            [["changed stages", "changed inputs"], *([_list(names), inputs] for inputs, names in stages.items())]
+        )
     followers = [stage for stage, change in changed.items() if not change.reasons and change.upstream]
     if followers:
-        yield f"Their outputs changed the input of {_list(followers)}."
+        yield f"Changed outputs changed the input of {_list(followers)}."
 
 
 def _reason(reason: Reason) -> str:
