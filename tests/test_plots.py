@@ -126,8 +126,11 @@ def test_the_table_shows_what_a_training_has_just_written(project: Project) -> N
 
 
 def accuracies(project: Project) -> dict[str, float | None]:
-    """Validation accuracy of the birnn's training in the workspace, the last commit and each experiment, by name."""
-    rows = json.loads(project.run(*FOLLOW).stdout)
+    """Validation accuracy of the birnn's training in the workspace, the last commit and each experiment, by name.
+
+    DVC fails, and nothing is returned, in the moment when it creates the folder of a temporary experiment.
+    """
+    rows = json.loads(project.run(*FOLLOW, check=False).stdout or "[]")
     rows += [row for commit in rows for experiment in commit["experiments"] or [] for row in experiment["revs"]]
     values = {}
     for row in rows:
@@ -153,7 +156,7 @@ def running(project: Project, *arguments: str) -> Iterator[None]:
 @contextmanager
 def queued(project: Project) -> Iterator[None]:
     project.run("dvc", "exp", "run", "--queue", "--name=followed", "-S", LONG)
-    project.run("dvc", "queue", "start")
+    project.run("bash", "-c", "dvc queue start > start.log 2>&1")  # its worker would keep a pipe open until the end
     try:
         yield
     finally:
@@ -173,5 +176,5 @@ def test_a_running_training_can_be_followed(project: Project, kind: str) -> None
             assert time.monotonic() < end
             values = accuracies(project)
             accuracy = values.get("followed") or 0
-            assert values["main"] == before
+            assert values.get("main", before) == before
         assert '"state": "running"' in project.run(*FOLLOW).stdout
