@@ -1,4 +1,7 @@
-"""Stage train: train a model's runs, one network per seed; write models/<key> and plots/training/<key>.csv."""
+"""Stage train: train a model's runs, one network per seed; write models/<key>.
+
+While it trains, it writes its learning curve to plots/training/<key>.csv and metrics/training/<key>.json.
+"""
 
 import json
 from collections.abc import Iterable
@@ -143,19 +146,28 @@ def train_one(job: Job, seed: int, training: Clips, validation: Clips, front_end
 
 
 def record(job: Job, seed: int, history: list[Epoch]) -> None:
-    """Write the learning curve up to the latest epoch, for users to watch during training."""
+    """Write the learning curve, and the validation accuracy at its end, for users to watch during training."""
     with FileLock(job.scratch / "curve.lock"):
         files.write_text(job.scratch / f"seed{seed}.json", json.dumps([asdict(epoch) for epoch in history]))
-        runs = [json.loads(path.read_text()) for path in sorted(job.scratch.glob("seed*.json"))]
-        files.write_text(Path(f"plots/training/{job.settings.key}.csv"), learning_curve(runs))
+        curve = learning_curve(json.loads(path.read_text()) for path in sorted(job.scratch.glob("seed*.json")))
+        files.write_text(Path(f"plots/training/{job.settings.key}.csv"), curve.to_csv(lineterminator="\n"))
+        files.write_json(Path(f"metrics/training/{job.settings.key}.json"), latest(curve))
 
 
-def learning_curve(runs: Iterable[list[dict[str, float]]]) -> str:
-    """A CSV table with one row per epoch: means over the runs, and the standard deviation of validation accuracy."""
+def learning_curve(runs: Iterable[list[dict[str, float]]]) -> pd.DataFrame:
+    """Means over the runs that have reached each epoch, and the standard deviation of validation accuracy, by epoch."""
     epochs = pd.concat(map(pd.DataFrame, runs)).groupby("epoch")
     curve = epochs.mean()
     curve["validation_accuracy_std"] = epochs["validation_accuracy"].std().fillna(0)
-    return curve.round(6).to_csv(lineterminator="\n")
+    return curve.round(6)
+
+
+def latest(curve: pd.DataFrame) -> dict[str, float]:
+    """The validation accuracy after the latest epoch, for `dvc exp show`: a mean over the runs that have reached it.
+
+    There is no other key, because each key is a column of `dvc exp show`.
+    """
+    return {"validation_accuracy": curve["validation_accuracy"].iloc[-1]}
 
 
 def fit_svm_head(

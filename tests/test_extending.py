@@ -230,7 +230,7 @@ def check_tracker(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert yaml_lock(project) == lock
     lines = (project.path / "../runs/mean_pool/seed0/scalars.txt").read_text().splitlines()
     curve = pd.read_csv(project.path / "plots/training/mean_pool.csv")
-    names = {"epoch", "loss", "validation_loss", "validation_accuracy"}
+    names = {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
     assert {tuple(line.split()[:2]) for line in lines} == {
         (str(epoch), name) for epoch in curve["epoch"] for name in names
     }
@@ -238,7 +238,9 @@ def check_tracker(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def yaml_lock(project: Project) -> object:
     """The checksum of the model of the first recipe."""
-    return yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["train@mean_pool"]["outs"][0]
+    outs = yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["train@mean_pool"]["outs"]
+    (model,) = (out for out in outs if out["path"] == "models/mean_pool")
+    return model
 
 
 def check_split(project: Project) -> None:

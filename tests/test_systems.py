@@ -93,9 +93,13 @@ def test_files_of_removed_systems_are_deleted_and_named(
 ) -> None:
     systems.remove_leftovers(params)
     assert capsys.readouterr().out == ""
-    Path("metrics").mkdir()
-    gone = ["data/predictions/gone.npz", "metrics/gone.json", "plots/training/gone.csv", "plots/training/svm.csv"]
-    kept = [f"metrics/{name}.json" for name in ("cnn", "birnn", "svm", "comparison", "promoted")]
+    Path("metrics/training").mkdir(parents=True)
+    gone = [
+        "data/predictions/gone.npz", "metrics/gone.json", "metrics/training/gone.json", "metrics/training/svm.json",
+        "plots/training/gone.csv", "plots/training/svm.csv",
+    ]  # fmt: skip
+    names = ("cnn", "birnn", "svm", "comparison", "promoted", "training/cnn", "training/birnn")
+    kept = [f"metrics/{name}.json" for name in names]
     for path in (*gone, *kept):
         Path(path).touch()
     Path("data/predictions/.gitignore").write_text("/gone.npz\n")

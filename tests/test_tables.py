@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -135,23 +134,43 @@ def test_scores_of_a_genre_without_test_tracks_are_empty(tmp_path: Path) -> None
     index = index[(index["split"] != "test") | (index["genre"] != "Jazz")]
     comparison = compare_systems(make_systems({"cnn": make_model(index, 0.5)}, {}), index)
     write_tables(comparison, tmp_path)
-    table = pd.read_csv(tmp_path / "genres/cnn.csv").set_index("genre")
+    table = pd.read_csv(tmp_path / "genres.csv").set_index("genre")
     assert table.loc["Jazz", ["precision", "recall", "f1"]].isna().all()
     assert table.loc["Jazz", "n_test"] == 0
     assert table["f1"].mean() == pytest.approx(comparison.models[0].summary["f1"], abs=2e-6)
+    pairs = pd.read_csv(tmp_path / "confusion.csv")
+    assert set(pairs["actual"][pairs["share"].isna()]) == {"Jazz"}
+    assert pairs["share"].isna().sum() == len(comparison.genres)
 
 
-def test_tables_are_written_for_each_system_and_those_of_removed_systems_go(tmp_path: Path) -> None:
-    write_tables(make_comparison(3, 2), tmp_path)
+def test_tables_have_the_systems_in_their_order_and_the_largest_genre_first(tmp_path: Path) -> None:
     comparison = make_comparison(2, 1)
     write_tables(comparison, tmp_path)
-    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.csv")}
-    tables = {f"{kind}/{key}.csv" for kind in ("confusion", "genres") for key in ("cnn", "birnn", "svm")}
-    assert files == {"predictions.csv", "predictions_validation.csv"} | tables
-    for result in comparison.systems:
-        table = pd.read_csv(tmp_path / f"confusion/{result.key}.csv")
-        assert len(table) == result.runs * len(comparison.tracks)
-        counts = pd.crosstab(table["actual"], table["predicted"]).reindex(
-            index=comparison.classes, columns=comparison.classes, fill_value=0
-        )
-        np.testing.assert_array_equal(counts, result.matrices.sum(axis=0))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "predictions.csv",
+        "predictions_validation.csv",
+        "confusion.csv",
+        "genres.csv",
+    }
+    genres = pd.read_csv(tmp_path / "genres.csv")
+    assert genres[["system", "genre"]].to_numpy().tolist() == [
+        [system, genre] for system in ("cnn", "birnn", "svm") for genre in comparison.genres
+    ]
+    confusion = pd.read_csv(tmp_path / "confusion.csv")
+    assert confusion[["system", "actual", "predicted"]].to_numpy().tolist() == [
+        [system, actual, predicted]
+        for system in ("cnn", "birnn", "svm")
+        for actual in comparison.genres
+        for predicted in comparison.genres
+    ]
+
+
+def test_confusion_is_that_of_the_table_of_predictions(tmp_path: Path) -> None:
+    write_tables(make_comparison(2, 1), tmp_path)
+    predictions, confusion = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("predictions", "confusion"))
+    for system, runs in (("cnn", 2), ("birnn", 2), ("svm", 1)):
+        predicted = predictions.filter(regex=f"^{system}_seed")
+        assert len(predicted.columns) == runs
+        for row in confusion[confusion["system"] == system].to_dict("records"):
+            of_genre = predicted[predictions["actual"] == row["actual"]].to_numpy()
+            assert row["share"] == pytest.approx((of_genre == row["predicted"]).mean(), abs=1e-6)

@@ -57,6 +57,13 @@ def files_of(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+def accuracy_of(project: Project, key: str = "birnn") -> float:
+    """The validation accuracy in metrics/training, which is the only value there."""
+    values = json.loads((project.path / f"metrics/training/{key}.json").read_text())
+    assert list(values) == ["validation_accuracy"]
+    return values["validation_accuracy"]
+
+
 def scratch(project: Project, key: str = "birnn") -> Path:
     (folder,) = (project.path / f"data/work/train@{key}").iterdir()
     return folder
@@ -92,6 +99,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -
     assert scratch(project) == unfinished
     assert files_of(model) == expected
     assert curve.read_text() == expected_curve
+    assert accuracy_of(project) == pd.read_csv(curve)["validation_accuracy"].iloc[-1]
 
 
 def test_outputs_that_dvc_did_not_record_are_restored(inside: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,18 +109,20 @@ def test_outputs_that_dvc_did_not_record_are_restored(inside: Project, monkeypat
     lock.touch()
     os.utime(lock, ns=(0, 0))
     model, curve = inside.path / "models/cnn", inside.path / "plots/training/cnn.csv"
+    accuracy = inside.path / "metrics/training/cnn.json"
     train_here(inside, "cnn")
-    expected, expected_curve = files_of(model), curve.read_text()
+    expected, expected_curve, expected_accuracy = files_of(model), curve.read_text(), accuracy.read_bytes()
     assert {"svm_head0.safetensors", "svm_head1.safetensors"} < set(expected)
     complete = scratch(inside, "cnn") / stage.COMPLETE
 
-    for path in (*model.iterdir(), curve):
+    for path in (*model.iterdir(), curve, accuracy):
         path.unlink()
     with monkeypatch.context() as patched:
         patched.setattr(training, "train_epoch", lambda *_: pytest.fail("trained again"))
         train_here(inside, "cnn")
     assert files_of(model) == expected
     assert curve.read_text() == expected_curve
+    assert accuracy.read_bytes() == expected_accuracy
 
     after = complete.stat().st_mtime_ns + 10**9  # more than the time resolution of file systems
     os.utime(lock, ns=(after, after))
@@ -255,13 +265,33 @@ def test_a_front_end_damaged_by_a_power_cut_is_fitted_again(inside: Project) -> 
 
 
 def test_a_learning_curve_is_the_mean_of_the_runs_so_far() -> None:
-    """The second run has finished one epoch fewer."""
-    keys = ("epoch", "loss", "validation_loss", "validation_accuracy")
-    runs = [[(1, 2.0, 1.5, 0.5), (2, 1.0, 0.5, 0.7)], [(1, 4.0, 2.5, 0.7)]]
-    text = train.learning_curve([[dict(zip(keys, epoch, strict=True)) for epoch in run] for run in runs])
-    header, *rows = text.splitlines()
-    assert header == "epoch,loss,validation_loss,validation_accuracy,validation_accuracy_std"
-    assert rows == ["1,3.0,2.0,0.6,0.141421", "2,1.0,0.5,0.7,0.0"]
+    """The second run has finished one epoch fewer, so the latest validation accuracy is that of the first run."""
+    keys = ("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy")
+    runs = [[(1, 2.0, 0.2, 1.5, 0.5), (2, 1.0, 0.4, 0.5, 0.8)], [(1, 4.0, 0.5, 2.5, 0.7)]]
+    curve = train.learning_curve([[dict(zip(keys, epoch, strict=True)) for epoch in run] for run in runs])
+    header, *rows = curve.to_csv().splitlines()
+    assert header == "epoch,loss,accuracy,validation_loss,validation_accuracy,validation_accuracy_std"
+    assert rows == ["1,3.0,0.35,2.0,0.6,0.141421", "2,1.0,0.4,0.5,0.8,0.0"]
+    assert train.latest(curve) == {"validation_accuracy": 0.8}
+
+
+def test_curve_and_accuracy_are_written_after_each_epoch(inside: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs train one after the other here: the second one counts when it reaches the last epoch."""
+    record = train.record
+    histories: dict[int, list[float]] = {}
+    written: list[float] = []
+
+    def watch(job: train.Job, seed: int, history: list[training.Epoch]) -> None:
+        record(job, seed, history)
+        histories[seed] = [epoch.validation_accuracy for epoch in history]
+        written.append(accuracy_of(inside))
+        own = [run[-1] for run in histories.values() if len(run) == max(map(len, histories.values()))]
+        assert written[-1] == pytest.approx(np.mean(own), abs=1e-6)
+        assert written[-1] == pd.read_csv("plots/training/birnn.csv")["validation_accuracy"].iloc[-1]
+
+    monkeypatch.setattr(train, "record", watch)
+    train_here(inside, "birnn")
+    assert len(written) == 2 * (2 + 1), "two runs of two epochs, and once at the end of each"
 
 
 # Stopped before any work. -----------------------------------------------------------------------------------------

@@ -215,9 +215,9 @@ def test_learning_curve_is_what_the_network_scores_on_validation() -> None:
     assert history[0].validation_accuracy == pytest.approx(float(right.double().mean()))
 
 
-def test_training_loss_is_the_mean_of_all_segments(tmp_path: Path) -> None:
-    """With a tiny learning rate, the loss is that of the untrained network, which has a closed form."""
-    data = synthetic([0, 1, 1, 0, 1, 0], 32, frames=SEGMENT)
+def test_training_loss_and_accuracy_are_the_means_of_all_segments(tmp_path: Path) -> None:
+    """With a tiny learning rate, they are those of the untrained network, which have a closed form."""
+    data = replace(synthetic([0, 1, 1, 0, 1, 0], 32, frames=SEGMENT), labels=torch.tensor([0, 1, 1, 0, 0, 1]))
     model = Linear(32, 2)
     probabilities = predict(model, data, fit(data)).probabilities
     for smoothing in (0.0, 0.2):
@@ -225,6 +225,20 @@ def test_training_loss_is_the_mean_of_all_segments(tmp_path: Path) -> None:
         (epoch,) = training.train(model, data, data, fit(data), settings, tmp_path / f"{smoothing}.pt")
         target = torch.eye(2)[data.labels] * (1 - smoothing) + smoothing / 2
         assert epoch.loss == pytest.approx(float(-(target * probabilities.log()).sum(dim=1).mean()), rel=1e-4)
+        right = probabilities.argmax(dim=1) == data.labels
+        assert epoch.accuracy == pytest.approx(float(right.double().mean()))
+        assert 0 < right.sum() < len(right)
+
+
+def test_a_mixed_segment_counts_as_its_largest_genre() -> None:
+    """The network predicts the bin with the highest level, here the genre in the first and in the third segment."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    network[1].weight.data.copy_(torch.eye(2))
+    segments = torch.tensor([[[9.0, 0.0]], [[0.0, 9.0]], [[0.0, 9.0]]])
+    targets = torch.tensor([[0.6, 0.4], [0.7, 0.3], [0.1, 0.9]])
+    optimiser = training.make_optimiser(network, SETTINGS)
+    _, accuracies = training.train_epoch(network, [(segments, targets)], SETTINGS, optimiser, [0.0])
+    assert accuracies.tolist() == pytest.approx([2 / 3])
 
 
 def test_label_smoothing_keeps_a_network_from_being_certain() -> None:
@@ -243,9 +257,10 @@ def test_a_loss_that_diverges_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     data, state = synthetic([0, 1], bins=4), tmp_path / "seed0.pt"
     train_epoch, epochs = training.train_epoch, list[int]()
 
-    def diverging(*arguments: Any) -> Tensor:
+    def diverging(*arguments: Any) -> tuple[Tensor, Tensor]:
         epochs.append(len(epochs) + 1)
-        return torch.tensor([0.5, float("nan"), 0.5]) if len(epochs) == 2 else train_epoch(*arguments)
+        losses = torch.tensor([0.5, float("nan"), 0.5])
+        return (losses, torch.zeros(3)) if len(epochs) == 2 else train_epoch(*arguments)
 
     monkeypatch.setattr(training, "train_epoch", diverging)
     with pytest.raises(

@@ -36,7 +36,8 @@ class Epoch:
     """A point of the learning curve. Losses are mean cross-entropies in nats."""
 
     epoch: int  # counted from 1
-    loss: float  # of augmented training segments
+    loss: float  # of augmented training segments, in training mode, i.e. with dropout
+    accuracy: float  # of the same segments; the genre of a mixed segment is that with the largest share
     validation_loss: float  # of validation tracks
     validation_accuracy: float  # of validation tracks
 
@@ -74,10 +75,12 @@ def train(
 
     for epoch in progress.bar(epochs, initial=len(history), total=settings.epochs, **bar):
         batches = prepare(training, front_end, settings)
-        losses = train_epoch(network, batches, settings, optimiser, learning_rates(settings, count, epoch))
+        rates = learning_rates(settings, count, epoch)
+        losses, accuracies = train_epoch(network, batches, settings, optimiser, rates)
         _check_finite(losses, epoch, checkpoint.stem, settings)
 
-        history.append(Epoch(epoch, float(losses.mean()), *_validate(network, validation, front_end)))
+        training_scores = float(losses.mean()), float(accuracies.mean())
+        history.append(Epoch(epoch, *training_scores, *_validate(network, validation, front_end)))
         _save(checkpoint, network, optimiser, history)
         on_epoch(history)
     return history
@@ -134,17 +137,17 @@ def _prepare_pool(training: Clips, front_end: FrontEnd, settings: Train, size: i
 
 def train_epoch(
     network: nn.Module, batches: Iterable[Batch], settings: Train, optimiser: Optimizer, rates: Iterable[float]
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Take one optimiser step for each batch.
 
     Args:
         rates: learning rate of each batch.
 
     Returns:
-        mean loss of each batch (batches,)
+        mean loss (batches,) and accuracy (batches,) of the segments of each batch
     """
     network.train()
-    losses = []
+    losses, accuracies = [], []
     for (segments, targets), rate in zip(batches, rates, strict=True):
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -156,7 +159,8 @@ def train_epoch(
         nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_norm)
         optimiser.step()
         losses.append(loss.detach())
-    return torch.stack(losses)
+        accuracies.append((logits.argmax(dim=1) == targets.argmax(dim=1)).float().mean())
+    return torch.stack(losses), torch.stack(accuracies)
 
 
 def learning_rates(settings: Train, count: int, epoch: int) -> Iterator[float]:

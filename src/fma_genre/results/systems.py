@@ -18,6 +18,7 @@ from fma_genre.results.predictions import Predictions
 
 CURVE_COLUMNS = ("epoch", "validation_accuracy", "validation_accuracy_std")
 PREDICTIONS, METRICS, CURVES = Path("data/predictions"), Path("metrics"), Path("plots/training")
+TRAINING_METRICS = METRICS / "training"  # of the latest epoch; not read here
 OTHER_METRICS = ("comparison", "promoted")  # files in metrics/ that are of no system in particular
 
 
@@ -96,7 +97,9 @@ def remove_leftovers(params: Params) -> None:
     keys = [*params.models, *params.baselines]
     known = {_predictions_path(key) for key in keys} | {_curve_path(key) for key in params.models}
     known |= {METRICS / f"{name}.json" for name in (*keys, *OTHER_METRICS)}
-    leftovers = sorted({*PREDICTIONS.glob("*.npz"), *METRICS.glob("*.json"), *CURVES.glob("*.csv")} - known)
+    known |= {TRAINING_METRICS / f"{key}.json" for key in params.models}
+    found = [PREDICTIONS.glob("*.npz"), METRICS.glob("*.json"), TRAINING_METRICS.glob("*.json"), CURVES.glob("*.csv")]
+    leftovers = sorted(set().union(*found) - known)
     for path in leftovers:
         path.unlink()
     if leftovers:

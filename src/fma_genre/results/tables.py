@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fma_genre import store
-from fma_genre.common.files import atomic, write_text
+from fma_genre.common.files import write_text
 from fma_genre.results import metrics
 from fma_genre.results.bootstrap import Interval
 from fma_genre.results.comparison import Comparison, Difference
@@ -38,15 +38,12 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write predictions of the test and validation tracks, and confusion/<key>.csv and genres/<key>.csv per system."""
+    """Write predictions of the test and validation tracks; and confusion.csv and genres.csv, which `dvc plots` draws."""
     for split, name in (("test", "predictions.csv"), ("validation", "predictions_validation.csv")):
         _write_csv(folder / name, predictions_table(comparison, split))
-    with atomic(folder / "confusion") as new_folder:
-        for result in comparison.systems:
-            _write_csv(new_folder / f"{result.key}.csv", confusion_table(result, comparison))
-    with atomic(folder / "genres") as new_folder:
-        for result in comparison.systems:
-            _write_csv(new_folder / f"{result.key}.csv", genre_table(result, comparison))
+    for name, table in (("confusion", confusion_table), ("genres", genre_table)):
+        tables = {result.key: table(result, comparison) for result in comparison.systems}
+        _write_csv(folder / f"{name}.csv", pd.concat(tables, names=["system"]).reset_index(level="system"))
 
 
 def predictions_table(comparison: Comparison, split: str) -> pd.DataFrame:
@@ -64,10 +61,14 @@ def predictions_table(comparison: Comparison, split: str) -> pd.DataFrame:
 
 
 def confusion_table(result: Result, comparison: Comparison) -> pd.DataFrame:
-    """Table of the actual and predicted genre of each test track in each run, for DVC's confusion matrix."""
-    classes = np.array(comparison.classes)
-    actual = np.tile(comparison.actual, result.runs)
-    return pd.DataFrame({"actual": classes[actual], "predicted": classes[result.labels.flatten()]})
+    """Table of the pairs of actual and predicted genre: share of the actual genre's test tracks, a mean over the runs.
+
+    The largest genre comes first. The shares of an actual genre without test tracks are empty.
+    """
+    order = [comparison.classes.index(genre) for genre in comparison.genres]
+    pairs = pd.MultiIndex.from_product([comparison.genres] * 2, names=["actual", "predicted"])
+    counts = pd.Series(result.matrices.sum(axis=0)[np.ix_(order, order)].ravel(), pairs)
+    return (counts / counts.groupby("actual").transform("sum")).round(6).reset_index(name="share")
 
 
 def genre_table(result: Result, comparison: Comparison) -> pd.DataFrame:
