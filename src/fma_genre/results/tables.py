@@ -38,7 +38,7 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_tables(comparison: Comparison, folder: Path) -> None:
-    """Write predictions of the test and validation tracks; and confusion.csv and genres.csv, which `dvc plots` draws."""
+    """Write the predictions for both splits, and confusion.csv and genres.csv, which `dvc plots` draws."""
     for split, name in (("test", "predictions.csv"), ("validation", "predictions_validation.csv")):
         _write_csv(folder / name, predictions_table(comparison, split))
     for name, table in (("confusion", confusion_table), ("genres", genre_table)):
