@@ -381,7 +381,7 @@ def _stages(changed: Mapping[str, lock.Change]) -> Iterator[str]:
         )
     followers = [stage for stage, change in changed.items() if not change.reasons and change.upstream]
     if followers:
-        yield f"Changed outputs changed the input of {_list(followers)}."
+        yield f"Also changed, because they read changed outputs: {_list(followers)}."
 
 
 def _reason(reason: Reason) -> str:
