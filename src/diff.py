@@ -94,7 +94,10 @@ def compare(base: str, url: str) -> tuple[str, str]:
 
 def check_current(results: Results) -> tuple[str, str]:
     """A paragraph of the report and a line for the terminal on results that are out of date; else two empty texts."""
-    if paths := modified_outputs():
+    if not results.stages:
+        return pull_request.missing_lock(), "dvc.lock is missing or empty; run `git restore dvc.lock` or `dvc repro`"
+    outs = {entry["path"] for record in results.stages.values() for entry in record["outs"]}
+    if paths := [path for path in modified_outputs() if path in outs]:
         return pull_request.not_checked_out(paths), "this folder has outputs of another revision; run `dvc checkout`"
     if stale := list(dict.fromkeys([*stale_stages(), *incomplete_stages(results)])):
         return pull_request.stale(stale), "the results are out of date; run `dvc repro` and commit the changed files"

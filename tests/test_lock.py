@@ -93,10 +93,23 @@ def test_code_commands_new_stages_and_removed_stages_are_reasons() -> None:
     after["train@c"] = after.pop("train@b")
     found = lock.changes(before, after)
     assert found["extract"].reasons == [
-        Reason("rate", 1, None), Reason("command", "x", "y"), Reason("src/extract.py"),
+        Reason("rate", 1, lock.MISSING), Reason("command", "x", "y"), Reason("src/extract.py"),
     ]  # fmt: skip
-    assert (found["train@c"].reasons[0].before, found["train@b"].reasons[0].after) == (None, None)
+    assert found["train@c"].reasons[0].before is found["train@b"].reasons[0].after is lock.MISSING
     assert found["train@c"].reasons[0].name == found["train@b"].reasons[0].name == ""
+
+
+def test_a_section_that_one_side_lacks_is_one_reason() -> None:
+    """A part of a section that both sides have is a reason of its own, and so is a parameter without a section."""
+    old = {"models": {"a": {"lr": 1, "size": 2}, "b": {"lr": 1}}, "rate": 1}
+    new = {"models": {"a": {"lr": 1, "size": 3}, "c": {"lr": 1, "size": {"x": 1}}}}
+    before, after = ({"compare": record({}, {}, params)} for params in (old, new))
+    assert lock.changes(before, after)["compare"].reasons == [
+        Reason("models.a.size", 2, 3),
+        Reason("models.b", {}, lock.MISSING),
+        Reason("rate", 1, lock.MISSING),
+        Reason("models.c", lock.MISSING, {}),
+    ]
 
 
 def test_records_in_a_circle_are_explained_in_bounded_time() -> None:

@@ -22,7 +22,7 @@ from fma_genre.common import files
 from fma_genre.results import predictions, pull_request
 from fma_genre.results.changes import Predictions
 from fma_genre.results.metrics import summarise
-from fma_genre.results.pull_request import Results
+from fma_genre.results.pull_request import Comparison, Results
 from fma_genre.store import read_index
 from project import Project, stages_run
 
@@ -225,6 +225,14 @@ def test_outputs_of_another_branch_are_not_called_out_of_date(finished: Project,
     assert branch.run("python", "src/diff.py", "main").stderr == ""
 
 
+def test_a_missing_lock_is_not_taken_for_outputs_of_another_branch(branch: Project) -> None:
+    """`dvc checkout` would then delete all outputs."""
+    (branch.path / "dvc.lock").unlink()
+    done = branch.run_here("src/diff.py", "main", check=False)
+    assert done.stderr == "diff: dvc.lock is missing or empty; run `git restore dvc.lock` or `dvc repro`\n"
+    assert done.stdout == f"### Results compared with `main`\n\n{pull_request.missing_lock()}\n"
+
+
 def test_an_edited_comment_needs_no_run(finished: Project, branch: Project) -> None:
     """With the commands of docs/collaboration.md."""
     with (branch.path / "src/evaluate.py").open("a") as file:
@@ -257,7 +265,7 @@ def test_a_branch_that_removes_a_model(finished: Project, branch: Project, tmp_p
     assert "train@birnn" in (branch.path / "dvc.lock").read_text()
     assert not (branch.path / "data/predictions/birnn.npz").exists()
     text = report(propose(finished, branch, tmp_path), tmp_path)
-    assert re.search(r"\| `train@birnn`, `evaluate@birnn` +\| removed from dvc.yaml +\|", text)
+    assert re.search(r"\| `train@birnn`, `evaluate@birnn` +\| stage removed +\|", text)
     assert "Removed: `birnn`. Unchanged: `cnn`, `svm`." in text
     assert not rows(text)
 
@@ -302,7 +310,7 @@ def test_a_first_pull_request_on_a_base_without_results(finished: Project, branc
     text = report(propose(empty, branch, tmp_path), tmp_path)
     assert not rows(text)
     assert "**Nothing to compare**: `main` has no predictions of tracks." in text
-    assert re.search(r"\| .*`train@cnn`.* \| new stage +\|", text)
+    assert re.search(r"\| .*`train@cnn`.* \| stage added +\|", text)
 
 
 @pytest.mark.slow
@@ -561,12 +569,52 @@ def test_the_verdict_names_what_changes_clearly() -> None:
 
 
 def test_validation_decides_if_there_are_validation_tracks() -> None:
-    base, branch = results({"cnn": "ab"}), results({"cnn": "b"})
+    base, branch, slightly = (results({"cnn": text}) for text in ("ab", "b", "ab" * 29 + "aa"))
     before = replace(base, predictions={"validation": base.predictions["test"], **base.predictions})
-    after = replace(branch, predictions={"validation": base.predictions["test"], **branch.predictions})
-    assert "and its validation accuracy does not change clearly.** +0.0 [" in verdict(before, after)
+    after = replace(branch, predictions={"validation": slightly.predictions["test"], **branch.predictions})
+    assert "and its validation accuracy does not change clearly.** +1.7 [" in verdict(before, after)
     (row,) = rows(pull_request.report(before, after, base="main")).values()
-    assert (row[0], row[3]) == ("50.0 → 50.0", "50.0 → 0.0")
+    assert (row[0], row[3]) == ("50.0 → 51.7", "50.0 → 0.0")
+
+
+def test_predictions_of_one_split_that_are_missing_are_named() -> None:
+    """Equal predictions of the other split are no change."""
+    base = results({"cnn": "ab"})
+    both = replace(base, predictions={"validation": base.predictions["test"], **base.predictions})
+    text = pull_request.report(base, both, base="main")
+    assert "The validation tracks are not compared: `main` has no predictions for them." in text
+    after = results({"cnn": "b"})
+    after = replace(after, predictions={"validation": base.predictions["test"], **after.predictions})
+    (row,) = rows(pull_request.report(both, after, base="main")).values()
+    assert row[:3] == ("unchanged", "", "")
+    assert row[3] == "50.0 → 0.0"
+
+
+def test_runs_of_the_same_networks_are_drawn_together() -> None:
+    """An edit of the evaluation changes the same tracks in all runs."""
+
+    def trained(weights: str) -> dict[str, Any]:
+        stages = {"train@cnn": {"path": "models/cnn", "md5": weights}}
+        return {name: {"params": {}, "deps": [], "outs": [out]} for name, out in stages.items()}
+
+    assert Comparison(
+        results({"cnn": "ab"}, stages=trained("1")), results({"cnn": "b"}, stages=trained("1"))
+    ).same_networks
+    again = Comparison(results({"cnn": "ab"}, stages=trained("1")), results({"cnn": "b"}, stages=trained("2")))
+    assert again.same_networks == []
+
+
+def test_without_a_lock_nothing_is_said_about_the_branch() -> None:
+    nothing = Results({}, {})
+    text = pull_request.report(results({"cnn": "ab"}), nothing, base="main", problems=[pull_request.missing_lock()])
+    assert text == f"### Results compared with `main`\n\n{pull_request.missing_lock()}\n"
+
+
+def test_results_that_are_out_of_date_have_no_verdict() -> None:
+    base, branch = results({"cnn": "ab"}), results({"cnn": "b"})
+    text = pull_request.report(base, branch, base="main", problems=[pull_request.stale(["compare"])])
+    assert "The promoted model" not in text
+    assert "| `cnn` (promoted) | 50.0 → 0.0 " in text
 
 
 def test_new_removed_and_unchanged_systems_are_lists() -> None:
@@ -578,7 +626,7 @@ def test_packages_that_changed_are_a_line() -> None:
     before = results({"cnn": "ab"}, packages={"torch": "2.13.0", "dvc": "3.67.1", "old": "1"})
     after = results({"cnn": "ab"}, packages={"torch": "2.14.0", "dvc": "3.67.1", "new": "2"})
     text = pull_request.report(before, after, base="main")
-    assert "**Packages**: `torch` `2.13.0` → `2.14.0`, `old` `1` → `none`, `new` `none` → `2`.\n" in text
+    assert "**Packages**: `torch` `2.13.0` → `2.14.0`, `old` removed, `new` added.\n" in text
 
 
 def test_values_that_are_no_numbers_have_no_score() -> None:

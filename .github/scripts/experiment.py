@@ -65,12 +65,12 @@ def run() -> None:
 
 def store() -> None:
     """Push the results of all finished stages to the DVC remote and as a branch, even if a later stage has failed."""
+    call("dvc", "push", "--run-cache")
     call("git", "add", "--all")
     if not output("git", "status", "--porcelain"):
         print("Nothing has changed")
         return
     call("git", "commit", "--quiet", "--message", title())
-    call("dvc", "push", "--run-cache")
     call("git", *OWN_LOGIN, "push", "--quiet", f"{address()}.git", f"HEAD:refs/heads/{branch()}")
 
 

@@ -1,7 +1,7 @@
 """Changes of the systems' scores between two revisions, with intervals from a bootstrap over artists and runs.
 
 The predictions of both revisions are committed to git, so the change of a score is paired: both revisions are scored on
-the same draws of artists. Runs are drawn independently, as for two models.
+the same draws of artists. Runs are drawn independently, as for two models, unless the networks are the same.
 """
 
 import io
@@ -63,11 +63,6 @@ class Pair(NamedTuple):
     before: str
     after: str
 
-    @property
-    def name_before(self) -> str:
-        """Name by which the runs of the base are drawn, other than that of the branch's system."""
-        return f"{self.before} before" if self.before == self.after else self.before
-
 
 def read(content: bytes, where: str) -> Predictions:
     """Read a table that the stage `compare` wrote.
@@ -79,9 +74,11 @@ def read(content: bytes, where: str) -> Predictions:
         table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, UnicodeError) as error:
         raise InputError(f"{where}: cannot read the table: {str(error).splitlines()[0]}") from error
-    if list(table.columns[: len(COLUMNS)]) != COLUMNS or table["track_id"].duplicated().any():
-        expected = f"the columns {', '.join(COLUMNS)} and a row for each track"
-        raise InputError(f"{where}: expected {expected}, found {', '.join(map(repr, table.columns[:5]))}")
+    if list(table.columns[: len(COLUMNS)]) != COLUMNS:
+        found = ", ".join(map(repr, table.columns[: len(COLUMNS)]))
+        raise InputError(f"{where}: expected the columns {', '.join(COLUMNS)} first, found {found}")
+    if (twice := table["track_id"].duplicated()).any():
+        raise InputError(f"{where}: expected a row for each track, found two for {table['track_id'][twice].iloc[0]!r}")
     runs: dict[str, list[np.ndarray]] = defaultdict(list)
     for column in table.columns[len(COLUMNS) :]:
         if match := RUN.fullmatch(column):
@@ -90,24 +87,32 @@ def read(content: bytes, where: str) -> Predictions:
 
 
 def changed(before: Predictions, after: Predictions, key: str) -> bool:
-    """Return whether the predictions of a system for the tracks of a split differ."""
-    old, new = before.runs.get(key), after.runs.get(key)
+    """Return whether a system predicts any track of both revisions otherwise, or is in one of them only."""
+    tracks = before.index.intersection(after.index, sort=False)
+    old, new = before.select(tracks).get(key), after.select(tracks).get(key)
     if old is None or new is None:
         return old is not new
-    return not (before.tracks.equals(after.tracks) and np.array_equal(old, new))
+    return not np.array_equal(old, new)
 
 
 def changes(
-    before: Predictions, after: Predictions, pairs: Sequence[Pair], metric: str, from_branch: Collection[str] = ()
+    before: Predictions,
+    after: Predictions,
+    pairs: Sequence[Pair],
+    metric: str,
+    *,
+    from_branch: Collection[str] = (),
+    same_networks: Collection[str] = (),
 ) -> dict[Pair, Change]:
     """Compute the changes of a score on the tracks that both revisions have.
 
-    Pairs without predictions are left out. So are all if the revisions share no track.
+    Pairs without predictions, or with the same ones, are left out. So are all if the revisions share no track.
 
     Args:
         before, after: predictions for the tracks of one split, in the base and in the branch.
         metric: name of the score, e.g. accuracy.
         from_branch: systems whose predictions in the branch also stand for those in the base.
+        same_networks: systems whose runs have the same weights in both revisions, and are therefore drawn together.
 
     Raises:
         InputError: there are too many artists and genres to score.
@@ -118,9 +123,13 @@ def changes(
     new = after.select(tracks)
     old = before.select(tracks) | {key: new[key] for key in from_branch if key in new}
     pairs = [pair for pair in pairs if pair.before in old and pair.after in new]
+    pairs = [pair for pair in pairs if not np.array_equal(old[pair.before], new[pair.after])]
     scorer = _Scorer(tracks.to_frame(index=False), [*old.values(), *new.values()], metric)
     scores = {
-        pair: (scorer.scores(old[pair.before], pair.name_before), scorer.scores(new[pair.after], pair.after))
+        pair: (
+            scorer.scores(old[pair.before], _name_of_draws(pair, same_networks)),
+            scorer.scores(new[pair.after], pair.after),
+        )
         for pair in pairs
     }
     differences = {pair: new - old for pair, (old, new) in scores.items()}
@@ -135,6 +144,12 @@ def changes(
         )
         for (pair, values), p in zip(differences.items(), corrected, strict=True)
     }
+
+
+def _name_of_draws(pair: Pair, same_networks: Collection[str]) -> str:
+    """Name by which the runs of the base are drawn. Runs with equal names and numbers share their draws."""
+    is_retrained = pair.before == pair.after and pair.after not in same_networks
+    return f"{pair.before} before" if is_retrained else pair.before
 
 
 class _Scorer:

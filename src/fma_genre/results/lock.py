@@ -17,15 +17,16 @@ MAX_PATH_LENGTH = 1000  # characters
 REFERENCE = re.compile(r"\$\{([\w.-]+)\}")  # reference to a parameter in dvc.yaml
 
 Values = Mapping[str, Any]
+MISSING = object()  # value of a parameter that a revision does not have
 
 
 @dataclass(frozen=True)
 class Reason:
     """A changed input of a stage that is no output of another stage."""
 
-    name: str  # of a parameter or file; empty if the whole stage is new or was removed
-    before: Any = None  # value of a parameter
-    after: Any = None
+    name: str  # of a parameter, a section of parameters or a file; empty if the whole stage is new or was removed
+    before: Any = MISSING  # value of a parameter; MISSING on both sides for a file
+    after: Any = MISSING
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,8 @@ def changes(before: Mapping[str, Values], after: Mapping[str, Values]) -> dict[s
 def _causes(old: Values | None, new: Values | None, outputs: "_Outputs") -> tuple[list[Reason], set[str]]:
     """The changed inputs of a stage that no stage writes, parameters first; and the stages that write the others."""
     if old is None or new is None:
-        return [Reason("", before=old, after=new)], set()
-    reasons = _differences(parameters_of(old), parameters_of(new))
+        return [Reason("", MISSING if old is None else old, MISSING if new is None else new)], set()
+    reasons = _parameter_reasons(parameters_of(old), parameters_of(new))
     reasons += _differences({"command": old.get("cmd")}, {"command": new.get("cmd")})
     sources: set[str] = set()
     for file in _differences(hashes(old, "deps"), hashes(new, "deps")):
@@ -203,8 +204,27 @@ class _Outputs:
         return self.stages_below.get(path, set()).union(*(self.stages.get(place, set()) for place in above))
 
 
+def _parameter_reasons(old: Values, new: Values) -> list[Reason]:
+    """Changed parameters. A section that only one side has, such as models.cnn, is one reason."""
+    sections = [{_section(name) for name in side} for side in (old, new)]
+    whole = sections[0] ^ sections[1]
+    reasons = {}
+    for reason in _differences(old, new):
+        section = _section(reason.name)
+        if section in whole and section != reason.name:
+            reason = Reason(section, *(MISSING if section not in side else {} for side in sections))
+        reasons[reason.name] = reason
+    return list(reasons.values())
+
+
+def _section(name: str) -> str:
+    """The first two parts of a dotted name."""
+    return ".".join(name.split(".")[:2])
+
+
 def _differences(old: Values, new: Values) -> list[Reason]:
-    return [Reason(key, old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)]
+    pairs = {key: (old.get(key, MISSING), new.get(key, MISSING)) for key in {**old, **new}}
+    return [Reason(key, *values) for key, values in pairs.items() if values[0] != values[1]]
 
 
 def _with_downstream(stages: Iterable[str], upstream: Mapping[str, Sequence[str]]) -> set[str]:

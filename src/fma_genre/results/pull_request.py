@@ -18,7 +18,7 @@ from fma_genre.common.urls import masked
 from fma_genre.results import changes, lock
 from fma_genre.results.bootstrap import Interval
 from fma_genre.results.changes import CONFIDENCE, Change, Pair, Predictions
-from fma_genre.results.lock import Reason, Values
+from fma_genre.results.lock import MISSING, Reason, Values
 from fma_genre.results.markdown import code, table
 
 MAX_NAMED = 8  # largest number of names in a list
@@ -99,6 +99,11 @@ class Comparison:
         promoted = self.promoted
         return [promoted, *edited] if promoted and promoted.before != promoted.after else edited
 
+    @property
+    def same_networks(self) -> list[str]:
+        """Models with the same weights in both revisions."""
+        return [key for key in self.common if _weights(self.before, key) == _weights(self.after, key)]
+
     def changes(self, metric: str) -> dict[str, dict[Pair, Change]]:
         """Changes of a score, by split and pair.
 
@@ -107,8 +112,23 @@ class Comparison:
         """
         old, new = self.before.predictions, self.after.predictions
         return {
-            split: changes.changes(old[split], new[split], self.pairs, metric, self.elsewhere) for split in self.splits
+            split: changes.changes(
+                old[split],
+                new[split],
+                self.pairs,
+                metric,
+                from_branch=self.elsewhere,
+                same_networks=self.same_networks,
+            )
+            for split in self.splits
         }
+
+
+def _weights(results: Results, key: str) -> Any:
+    """Hash of a model's folder; None for a baseline."""
+    path = f"models/{key}"
+    stage = lock.producer(path, results.stages)
+    return lock.hashes(results.stages[stage], "outs")[path] if stage else None
 
 
 def report(
@@ -135,8 +155,10 @@ def report(
     Returns:
         Markdown
     """
+    if not after.stages:  # nothing is known about this branch
+        return "\n\n".join([_heading(base), *problems]) + "\n"
     comparison = Comparison(before, after)
-    paragraphs = [_heading(base), *problems, *_systems(comparison, base)]
+    paragraphs = [_heading(base), *problems, *_systems(comparison, base, with_verdict=not problems)]
     if synthetic:
         paragraphs.append("The data set is a synthetic demo, so these numbers say nothing about music.")
     paragraphs += [*_packages(before, after), *_stages(comparison.stages), *_figures(figures or {}), *_report(text)]
@@ -157,6 +179,11 @@ def stale(stages: Sequence[str]) -> str:
     )
 
 
+def missing_lock() -> str:
+    """Paragraph on a branch without dvc.lock, of which nothing is known."""
+    return "**dvc.lock is missing or empty**. Restore it with `git restore dvc.lock`, or run `dvc repro`."
+
+
 def not_checked_out(paths: Sequence[str]) -> str:
     """Paragraph on outputs in this folder that belong to another revision."""
     return (
@@ -172,7 +199,7 @@ def _heading(base: str) -> str:
 # Systems. ---------------------------------------------------------------------------------------------------------
 
 
-def _systems(comparison: Comparison, base: str) -> Iterator[str]:
+def _systems(comparison: Comparison, base: str, *, with_verdict: bool) -> Iterator[str]:
     """Yield the verdict, then the tables of all systems that changed."""
     before, after = comparison.before, comparison.after
     if not before.systems or not after.systems:
@@ -182,13 +209,23 @@ def _systems(comparison: Comparison, base: str) -> Iterator[str]:
         yield f"**Not comparable**: {_data_difference(before, after, base)}, so nothing is subtracted."
     else:
         found = comparison.changes("accuracy")
-        yield _verdict(comparison, found)
+        if with_verdict:
+            yield _verdict(comparison, found)
+        yield from _missing(comparison, base)
         if comparison.pairs:
             yield _table(comparison, found)
             yield _legend(comparison)
             yield _folded("Macro F1", [_table(comparison, comparison.changes("f1"))])
         yield from _others(comparison)
         yield from _elsewhere(comparison, base)
+
+
+def _missing(comparison: Comparison, base: str) -> Iterator[str]:
+    """Yield a line on each split that cannot be compared."""
+    for split in changes.SPLITS:
+        sides = {_code(base): comparison.before, "this branch": comparison.after}
+        if without := [name for name, side in sides.items() if split not in side.predictions]:
+            yield f"The {split} tracks are not compared: {' and '.join(without)} has no predictions for them."
 
 
 def _data_difference(before: Results, after: Results, base: str) -> str:
@@ -254,7 +291,7 @@ def _name(pair: Pair, promoted: Pair | None) -> str:
 
 def _cells(change: Change | None) -> list[str]:
     if change is None:
-        return ["", "", ""]
+        return ["unchanged", "", ""]
     points = _points(change.interval)
     return [
         f"{100 * change.before:.1f} → {100 * change.after:.1f}",
@@ -274,9 +311,9 @@ def _legend(comparison: Comparison) -> str:
     counts = [f"{_count(old[split], new[split])} {split} tracks" for split in comparison.splits]
     return (
         f"Changes are in points, measured on the {' and the '.join(counts)} of both revisions, with"
-        f" {100 * CONFIDENCE:g} % intervals over artists and runs. Clear changes are bold; Holm's method corrects for"
-        " the number of rows. A true change of the size in *visible from* is found half of the time, and a smaller one"
-        " less often. Choose by validation; test scores only confirm."
+        f" {100 * CONFIDENCE:g} % intervals over artists and runs. Clear changes are bold. A true change of the size in"
+        " *visible from* is found half of the time, and a smaller one less often. Holm's method corrects both for the"
+        " number of rows, but not the intervals. Choose by validation; test scores only confirm."
     )
 
 
@@ -358,7 +395,7 @@ def _packages(before: Results, after: Results) -> Iterator[str]:
     """Yield a line on the pinned packages that changed."""
     old, new = before.packages, after.packages
     lines = [
-        f"{_code(name)} {_code(old.get(name, 'none'))} → {_code(new.get(name, 'none'))}"
+        _reason(Reason(name, old.get(name, MISSING), new.get(name, MISSING)))
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]
@@ -385,12 +422,15 @@ def _stages(changed: Mapping[str, lock.Change]) -> Iterator[str]:
 
 
 def _reason(reason: Reason) -> str:
-    if not reason.name:
-        return "new stage" if reason.before is None else "removed from dvc.yaml"
-    if reason.before is None and reason.after is None:
-        return _code(reason.name)
-    old, new = ("none" if value is None else masked(str(value)) for value in (reason.before, reason.after))
-    return f"{_code(reason.name)} {_code(old)} → {_code(new)}"
+    """A changed input: a file, or a parameter with its values."""
+    name = _code(reason.name) if reason.name else "stage"
+    sides = (reason.before, reason.after)
+    if sides == (MISSING, MISSING):
+        return name
+    if MISSING in sides:
+        return f"{name} {'added' if reason.before is MISSING else 'removed'}"
+    old, new = (_code(masked(str(value))) for value in sides)
+    return f"{name} {old} → {new}"
 
 
 # Figures and text. ------------------------------------------------------------------------------------------------
