@@ -1,4 +1,4 @@
-"""What `dvc plots` and `dvc exp show` draw and print: each thing once, and a training while it runs."""
+"""Output of `dvc plots` and `dvc exp show`: each thing is drawn once, and a training can be followed."""
 
 import json
 import re

@@ -582,7 +582,7 @@ def test_predictions_of_one_split_that_are_missing_are_named() -> None:
     base = results({"cnn": "ab"})
     both = replace(base, predictions={"validation": base.predictions["test"], **base.predictions})
     text = pull_request.report(base, both, base="main")
-    assert "The validation tracks are not compared: `main` has no predictions for them." in text
+    assert "The validation tracks are not compared: there are no predictions for them in `main`." in text
     after = results({"cnn": "b"})
     after = replace(after, predictions={"validation": base.predictions["test"], **after.predictions})
     (row,) = rows(pull_request.report(both, after, base="main")).values()
@@ -602,6 +602,14 @@ def test_runs_of_the_same_networks_are_drawn_together() -> None:
     ).same_networks
     again = Comparison(results({"cnn": "ab"}, stages=trained("1")), results({"cnn": "b"}, stages=trained("2")))
     assert again.same_networks == []
+    assert Comparison(results({"svm": "ab"}), results({"svm": "b"})).same_networks == [], (
+        "baselines may be fitted again"
+    )
+
+
+def test_a_promoted_model_that_predicts_like_the_former_one() -> None:
+    base, branch = (results({"cnn": "ab", "birnn": "ab"}, promoted=key) for key in ("cnn", "birnn"))
+    assert verdict(base, branch) == "**The promoted model is `birnn` instead of `cnn`, and it predicts the same.**"
 
 
 def test_without_a_lock_nothing_is_said_about_the_branch() -> None:

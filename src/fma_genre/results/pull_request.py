@@ -60,7 +60,7 @@ class Results:
 
 
 class Comparison:
-    """What a branch changes in the results of its base."""
+    """Changes that a branch makes to the results of its base."""
 
     def __init__(self, before: Results, after: Results) -> None:
         self.before, self.after = before, after
@@ -101,8 +101,9 @@ class Comparison:
 
     @property
     def same_networks(self) -> list[str]:
-        """Models with the same weights in both revisions."""
-        return [key for key in self.common if _weights(self.before, key) == _weights(self.after, key)]
+        """Models with the same weights in both revisions. The weights of baselines are not stored."""
+        weights = {key: (_weights(self.before, key), _weights(self.after, key)) for key in self.common}
+        return [key for key, (old, new) in weights.items() if old is not None and old == new]
 
     def changes(self, metric: str) -> dict[str, dict[Pair, Change]]:
         """Changes of a score, by split and pair.
@@ -225,7 +226,7 @@ def _missing(comparison: Comparison, base: str) -> Iterator[str]:
     for split in changes.SPLITS:
         sides = {_code(base): comparison.before, "this branch": comparison.after}
         if without := [name for name, side in sides.items() if split not in side.predictions]:
-            yield f"The {split} tracks are not compared: {' and '.join(without)} has no predictions for them."
+            yield f"The {split} tracks are not compared: there are no predictions for them in {' and '.join(without)}."
 
 
 def _data_difference(before: Results, after: Results, base: str) -> str:
@@ -264,7 +265,8 @@ def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]
     if pair.before == pair.after and pair.after in comparison.elsewhere:
         return "it differs only by the machine that trained it"
     if not changed:
-        return "it predicts the same" if pair.before == pair.after else "their accuracies cannot be compared"
+        known = pair.before in comparison.before.systems and pair.after in comparison.after.systems
+        return "it predicts the same" if known else "their accuracies cannot be compared"
     split, change = next(iter(changed.items()))
     if not change.is_clear:
         return f"its {split} accuracy does not change clearly"
