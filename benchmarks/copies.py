@@ -22,7 +22,7 @@ from fma_genre.common.params import Spectrograms
 from fma_genre.common.workers import worker_count
 from fma_genre.features import audio
 from fma_genre.features.extraction import array_path, extract
-from fma_genre.store import LEVELS, Description, Store
+from fma_genre.store import LEVELS, Description, Store, sources
 
 SEMITONE = 2 ** (1 / 12)
 CUT = 0.1  # s
@@ -54,20 +54,21 @@ CHANGES = {
 }
 
 
-def copied_archive(name: str, tracks: Sequence[int], folder: Path) -> Path:
+def copied_archive(name: str, tracks: pd.DataFrame, folder: Path) -> Path:
     """Copy the clips of these tracks to an archive in `folder`, unless it exists.
 
     Args:
         name: a key of CHANGES.
+        tracks: rows of the index for the tracks.
 
     Returns:
         The path of the copy, which has a clip for each track.
     """
     original, change = receipt.open_archive(receipt.read_receipt(), "audio"), CHANGES[name]
-    copy = folder / f"{documents.hash_json([original.sha1, asdict(change), list(tracks)])[:16]}.zip"
+    copy = folder / f"{documents.hash_json([original.sha1, asdict(change), *sources(tracks)])[:16]}.zip"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_copy(original.path, _members(original.path, tracks), copy, change)
+        write_copy(original.path, [clip.member for clip in _clips(original.path, tracks)], copy, change)
     return copy
 
 
@@ -89,7 +90,7 @@ def extract_store(
         descriptions: description of each representation's store.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes = extract(archive, _members(archive, tracks["track_id"].tolist()), settings, folder)
+    outcomes = extract(archive, _clips(archive, tracks), settings, folder)
     if not outcomes["frames"].all():
         raise InputError(f"{archive}: expected readable clips of all tracks, found others")
     index = tracks.assign(frames=outcomes["frames"]).reset_index(drop=True)
@@ -100,7 +101,7 @@ def extract_store(
     return stores
 
 
-def _members(archive: Path, tracks: Sequence[int]) -> list[zipfile.ZipInfo]:
+def _clips(archive: Path, tracks: pd.DataFrame) -> list[clips.Clip]:
     with zips.open_zip(archive) as opened:
         return clips.find_clips(opened, tracks, archive.name)
 

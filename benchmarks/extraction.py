@@ -45,7 +45,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import references
 from fma_genre import store
 from fma_genre.archives import receipt, zips
-from fma_genre.archives.clips import candidates
+from fma_genre.archives.clips import Clip, candidates
 from fma_genre.common import params
 from fma_genre.features import audio, extraction
 from fma_genre.features.build import build as build_representation
@@ -139,7 +139,7 @@ def repeated(clips: Clips, count: int) -> Clips:
 
 def extract(archive: Path, clips: Clips, processes: int, folder: Path) -> None:
     os.environ["FMA_WORKERS"] = str(processes)
-    extraction.extract(archive, clips, SETTINGS, folder)
+    extraction.extract(archive, [Clip(member) for member in clips], SETTINGS, folder)
 
 
 # Measurements. ---------------------------------------------------------------------------------------------------

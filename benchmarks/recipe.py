@@ -189,7 +189,7 @@ def make_stores(task: Task) -> dict[str, Stores]:
         if condition == CLEAN:
             archive = receipt.open_archive(archives, "audio").path
         else:
-            archive = copied_archive(condition, tracks["track_id"].tolist(), WORK / "archives")
+            archive = copied_archive(condition, tracks, WORK / "archives")
         folder = WORK / "stores" / stage.fingerprint([task.data, archive.name, asdict(settings)])
         stores[condition] = extract_store(archive, tracks, settings, descriptions, folder)
     return stores

@@ -89,7 +89,7 @@ def extract_copies(name: str, split: str, stores: Stores, settings: Spectrograms
     """Stores with copies of the clips of a split. All of their tracks are in the split COPY."""
     tracks = next(iter(stores.values())).tracks(split).assign(split=COPY)
     descriptions = {representation: opened.description for representation, opened in stores.items()}
-    archive = copied_archive(name, tracks["track_id"].tolist(), WORK / "archives")
+    archive = copied_archive(name, tracks, WORK / "archives")
     folder = WORK / stage.fingerprint([archive.name, asdict(settings)])
     return extract_store(archive, tracks, settings, descriptions, folder)
 

@@ -1,6 +1,5 @@
 """Stage spectrograms: extract spectrograms from every readable clip; write them and an index of all tracks."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 
 from fma_genre import store
 from fma_genre.archives import tracks, zips
-from fma_genre.archives.clips import find_clips, same_bytes
+from fma_genre.archives.clips import Clip, find_clips, same_bytes
 from fma_genre.archives.receipt import Receipt, check_current, open_archive, read_receipt
 from fma_genre.archives.tracks import TRACKS
 from fma_genre.common import files, stage
@@ -26,17 +25,16 @@ MAX_NAMED = 5  # largest number of track ids in a remark
 def main(params: Params) -> None:
     table = tracks.read_tracks()
     tracks.check_trainable(table, str(TRACKS))
-    track_ids = table["track_id"].tolist()
     receipt = read_receipt()
     check_current(receipt, params.dataset, params.data_set)
     archive = open_archive(receipt, "audio")
     with zips.open_zip(archive.path) as audio:
-        clips = find_clips(audio, track_ids, archive.name)
+        clips = find_clips(audio, table, archive.name)
 
     for name in params.spectrograms.representations:
         # This imports the representation's module, so that the hash in the scratch folder's name covers its code.
         build(name, params.spectrograms)
-    with stage.scratch("spectrograms", [archive.sha1, track_ids, asdict(params.spectrograms)]) as folder:
+    with stage.scratch("spectrograms", [archive.sha1, *store.sources(table), asdict(params.spectrograms)]) as folder:
         outcomes = extract(archive.path, clips, params.spectrograms, folder)
         index = make_index(table, clips, outcomes)
         print_left_out(index)
@@ -45,12 +43,12 @@ def main(params: Params) -> None:
         write_outputs(index, receipt, params.spectrograms, folder)
 
 
-def make_index(table: pd.DataFrame, clips: Sequence[zipfile.ZipInfo], outcomes: np.ndarray) -> pd.DataFrame:
+def make_index(table: pd.DataFrame, clips: Sequence[Clip], outcomes: np.ndarray) -> pd.DataFrame:
     """The index, with a row for each track; `fma_genre.store` explains its columns.
 
     Args:
         table: the tracks.
-        clips: archive member of each track.
+        clips: clip of each track.
         outcomes: outcome of the extraction for each track, from `extract`.
     """
     track_ids = table["track_id"].tolist()

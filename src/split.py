@@ -1,6 +1,6 @@
-"""Stage split: select the subset's tracks, and write their artists, genres and official splits to data/tracks.csv."""
+"""Stage split: select the subset's tracks, and write them with genres and official splits to data/tracks.csv."""
 
-from fma_genre.archives import tracks, zips
+from fma_genre.archives import genres, tracks, zips
 from fma_genre.archives.receipt import check_current, open_archive, read_receipt
 from fma_genre.common import stage
 from fma_genre.common.params import Params
@@ -14,7 +14,8 @@ def main(params: Params) -> None:
 
     with zips.open_zip(archive.path) as metadata:
         content = zips.read_member(metadata, "tracks.csv")
-    table = tracks.parse_table(content, f"{label}: tracks.csv")
+        genre_names = genres.read_names(metadata)
+    table = tracks.parse_table(content, f"{label}: tracks.csv", genre_names)
     selected = tracks.select(table, params.data_set.subset, label, params.data_set.expect)
     tracks.write_tracks(selected)
 

@@ -21,14 +21,13 @@ INDEX = store.DATA / store.INDEX
 
 def main(params: Params, key: str) -> None:
     settings, index = params.waveforms[key], store.read_index(INDEX)
-    track_ids = index["track_id"].tolist()
     receipt = read_receipt()
     check_current(receipt, params.dataset, params.data_set)
     archive = open_archive(receipt, "audio")
     with zips.open_zip(archive.path) as audio:
-        clips = find_clips(audio, track_ids, archive.name)
+        clips = find_clips(audio, index, archive.name)
 
-    with stage.scratch(f"waveforms@{key}", [archive.sha1, track_ids, asdict(settings)]) as folder:
+    with stage.scratch(f"waveforms@{key}", [archive.sha1, *store.sources(index), asdict(settings)]) as folder:
         outcomes = extract(archive.path, clips, settings, folder)
         frames = used_frames(index, outcomes)
         description = waveform.describe(key, settings, receipt.dataset, receipt.synthetic, store.classes(index))

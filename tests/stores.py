@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,13 @@ def make_index(genres: Sequence[str], splits: Sequence[str], frames: Sequence[in
     seconds = (index["frames"] * 512 / 22050).round(3)
     decoder = np.where(used, "libsndfile", "")
     index = index.assign(cut=False, decoder=decoder, decoded=seconds, length=seconds, same_as="")
-    return index.assign(left_out=np.where(used, "", "too short"))
+    index = index.assign(left_out=np.where(used, "", "too short"))
+    return index.assign(artist="", title="", genres="", member="", start=0.0)[store.COLUMNS]
+
+
+def sources(track_ids: Iterable[int], member: str = "", start: float = 0) -> pd.DataFrame:
+    """The columns of data/tracks.csv that say where the clips of these tracks are."""
+    return pd.DataFrame({"track_id": list(track_ids), "member": member, "start": float(start)})
 
 
 def write_store(data: Path, levels: np.ndarray, index: pd.DataFrame, description: Description) -> None:

@@ -95,6 +95,23 @@ def test_only_a_clip_that_goes_on_is_cut(rate: int, more: int, cut: bool) -> Non
     assert len(clip.samples) == RATE if more >= 0 else RATE - 1 <= len(clip.samples) <= RATE
 
 
+@pytest.mark.parametrize("start", [0.5, 3, 25.25])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "MP3"])
+def test_a_clip_begins_at_its_start(kind: str, start: float) -> None:
+    """Expected are the samples from `start` on, cut from the whole file as libsndfile decodes it."""
+    data = encode(signal(RATE, 2, seconds=27), RATE, kind)
+    whole, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    clip = audio.load(data, RATE, 1, start)
+    first = int(start * RATE)
+    np.testing.assert_allclose(clip.samples, whole[first : first + RATE].mean(axis=1), rtol=0, atol=1e-6)
+    assert (clip.cut, clip.piece.length) == (True, 1)
+
+
+def test_a_start_after_the_end_is_unreadable() -> None:
+    with pytest.raises(audio.UnreadableClipError, match=r"^no samples after 2\.5 s$"):
+        audio.load(encode(signal(RATE, 1, seconds=2), RATE), RATE, 1, 2.5)
+
+
 def test_an_mp3_that_breaks_off_gives_what_is_there() -> None:
     whole = encode(signal(44100, 1, seconds=3), 44100, "MP3")
     samples = audio.load(whole[: len(whole) // 2], RATE, 30).samples

@@ -1,10 +1,12 @@
 """Clips in an archive: finding one member for each track, and clips with identical bytes."""
 
 import io
+import re
 import stat
 import warnings
 import zipfile
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from fma_genre import store
 from fma_genre.archives import clips
 from fma_genre.archives.clips import find_clips, same_bytes
 from fma_genre.common.errors import InputError
+from stores import sources
 
 CLIP = "fma_large/000/000002.mp3"
 LINK, FOLDER, FILE = stat.S_IFLNK | 0o777, stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
@@ -33,7 +36,7 @@ def archive(*members: str | tuple[str, bytes], mode: int = 0) -> zipfile.ZipFile
 
 
 def found(opened: zipfile.ZipFile, tracks: Sequence[int] = (2,)) -> list[str]:
-    return [member.filename for member in find_clips(opened, tracks, "fma.zip")]
+    return [clip.member.filename for clip in find_clips(opened, sources(tracks), "fma.zip")]
 
 
 def refusal(opened: zipfile.ZipFile, tracks: Sequence[int] = (2,)) -> str:
@@ -114,18 +117,44 @@ def test_a_message_stays_short_and_does_not_move_the_cursor() -> None:
     assert len(message) < 400
 
 
+# Named members. ---------------------------------------------------------------------------------------------------
+
+
+def test_a_named_member_is_the_clip_whatever_its_name() -> None:
+    opened = archive(CLIP, "Björk \n'x'.flac")
+    table = pd.concat([sources([2]), sources([3, 4], "Björk \n'x'.flac", 1.5)])
+    assert [(clip.member.filename, clip.start) for clip in find_clips(opened, table, "mine.zip")] == [
+        (CLIP, 0), ("Björk \n'x'.flac", 1.5), ("Björk \n'x'.flac", 1.5)
+    ]  # fmt: skip
+
+
+def test_a_named_member_that_is_missing_or_ambiguous_is_refused() -> None:
+    for members, says in (((CLIP,), "the first being track 2 (a.wav)"), (("a.wav", "a.wav"), "found a.wav and a.wav")):
+        with pytest.raises(InputError, match=re.escape(says)):
+            find_clips(archive(*members), sources([2], "a.wav"), "mine.zip")
+    with pytest.raises(InputError, match="found none for 1"):
+        find_clips(archive("a.wav", mode=LINK), sources([2], "a.wav"), "mine.zip")
+
+
 # The same bytes. --------------------------------------------------------------------------------------------------
 
 
 def same(contents: dict[int, bytes]) -> dict[int, int]:
     opened = archive(*((f"{track}.mp3", content) for track, content in contents.items()))
-    return same_bytes(dict(zip(contents, find_clips(opened, list(contents), ""), strict=True)))
+    return same_bytes(dict(zip(contents, find_clips(opened, sources(contents), ""), strict=True)))
 
 
 def test_clips_of_the_same_bytes_name_the_lowest_other_track() -> None:
     assert same({9: b"a", 7: b"b", 5: b"a", 30: b"a", 8: b"c", 6: b"bb"}) == {5: 9, 9: 5, 30: 5}
     assert same({1: b"a", 2: b"b"}) == {}
     assert same({}) == {}
+
+
+def test_two_parts_of_one_member_are_different_clips() -> None:
+    opened = archive(("a.wav", b"a"), ("b.wav", b"a"))
+    parts = [sources([number], name, start) for number, (name, start) in enumerate(product(("a.wav", "b.wav"), (0, 9)))]
+    clips = find_clips(opened, pd.concat(parts), "")
+    assert same_bytes(dict(enumerate(clips))) == {0: 2, 2: 0, 1: 3, 3: 1}
 
 
 # The index and the printed lines. ---------------------------------------------------------------------------------
@@ -144,9 +173,9 @@ def outcomes(frames: Sequence[int], decoded: Sequence[float]) -> np.ndarray:
 def make_index(contents: Sequence[bytes], frames: Sequence[int], decoded: Sequence[float]) -> pd.DataFrame:
     tracks = list(range(5, 5 + len(contents)))
     opened = archive(*((f"{track}.mp3", content) for track, content in zip(tracks, contents, strict=True)))
-    table = pd.DataFrame({"track_id": tracks, "artist_id": tracks, "genre": "Rock"})
-    table["split"] = "training"
-    return spectrograms.make_index(table, find_clips(opened, tracks, ""), outcomes(frames, decoded))
+    table = sources(tracks).assign(artist_id=tracks, genre="Rock", split="training", artist="", title="", genres="")
+    index = spectrograms.make_index(table, find_clips(opened, table, ""), outcomes(frames, decoded))
+    return index[store.COLUMNS]
 
 
 def test_the_index_says_how_much_was_decoded_and_what_is_the_same() -> None:

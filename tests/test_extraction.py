@@ -26,7 +26,7 @@ from distributed import LocalCluster
 
 import spectrograms
 from fma_genre import store
-from fma_genre.archives.clips import find_clips
+from fma_genre.archives.clips import Clip, find_clips
 from fma_genre.archives.receipt import Archive, Receipt, read_receipt, write_receipt
 from fma_genre.common import files, params, stage
 from fma_genre.common.errors import InputError
@@ -35,6 +35,7 @@ from fma_genre.features.build import build, describe
 from fma_genre.features.extraction import extract
 from fma_genre.features.levels import quantised_levels
 from project import PARAMS, ROOT, Project
+from stores import sources
 
 RATE, HOP, FLOOR = 22050, 512, 100.0
 REPRESENTATIONS = {"mel": {"n_fft": 2048, "bands": 128}, "stft": {"n_fft": 1024}}
@@ -73,12 +74,12 @@ def archive(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def clips(archive: Path) -> list[zipfile.ZipInfo]:
+def clips(archive: Path) -> list[Clip]:
     with zipfile.ZipFile(archive) as file:
-        return find_clips(file, range(len(SECONDS) + 1), archive.name)
+        return find_clips(file, sources(range(len(SECONDS) + 1)), archive.name)
 
 
-def run(archive: Path, clips: Sequence[zipfile.ZipInfo], folder: Path, **settings: Any) -> np.ndarray:
+def run(archive: Path, clips: Sequence[Clip], folder: Path, **settings: Any) -> np.ndarray:
     folder.mkdir(exist_ok=True)
     return extract(archive, clips, replace(SETTINGS, **settings), folder)
 
@@ -101,7 +102,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_clips_rows_are_its_spectrograms(archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path) -> None:
+def test_a_clips_rows_are_its_spectrograms(archive: Path, clips: list[Clip], tmp_path: Path) -> None:
     outcomes = run(archive, clips, tmp_path / "work")
     assert outcomes["frames"].tolist() == [1 + RATE // HOP, 1 + 3 * RATE // HOP, 0, FRAMES, FRAMES]
     assert outcomes["cut"].tolist() == [False, False, False, False, True]
@@ -125,7 +126,7 @@ def test_a_missing_archive_is_not_an_unreadable_clip(tmp_path: Path) -> None:
     member = zipfile.ZipInfo("000/000002.mp3")
     member.header_offset = 0
     with pytest.raises(FileNotFoundError):
-        run(tmp_path / "gone.zip", [member], tmp_path / "work")
+        run(tmp_path / "gone.zip", [Clip(member)], tmp_path / "work")
 
 
 def test_settings_that_do_not_go_together_are_refused_before_any_file_is_made(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_settings_that_do_not_go_together_are_refused_before_any_file_is_made(tm
 
 
 def test_a_disk_without_room_is_found_out_before_any_clip(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     """Space that is already allocated to files of an earlier run counts as available."""
     needed = len(clips) * FRAMES * (128 + 512)
@@ -152,7 +153,7 @@ def test_a_disk_without_room_is_found_out_before_any_clip(
 
 
 def test_a_disk_error_is_not_an_unreadable_clip(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -168,7 +169,7 @@ def test_a_disk_error_is_not_an_unreadable_clip(
     [("two\nlines", b"two lines"), ("\x1b[2J", b"\\x1b[2J"), ("", b"UnreadableClipError"), ("é" * 200, b"\\xe9" * 32)],
 )
 def test_a_reason_is_a_short_line_that_cannot_move_the_cursor(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     message: str, reason: bytes,
 ) -> None:  # fmt: skip
     def failing(*_: object) -> None:
@@ -183,7 +184,7 @@ def test_a_reason_is_a_short_line_that_cannot_move_the_cursor(
 
 
 def test_two_processes_write_what_one_does(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     run(archive, clips, tmp_path / "one")
     assert len(decoded) == len(clips)
@@ -219,7 +220,7 @@ class Killer:
 
 
 def test_dask_that_is_not_installed_is_one_line(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -230,7 +231,7 @@ def test_dask_that_is_not_installed_is_one_line(
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense", "carrier-pigeon://1"])
 def test_a_missing_scheduler_is_one_line(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
     message = f"^DASK_SCHEDULER_ADDRESS: expected a running scheduler, found none at {address}"
@@ -243,7 +244,7 @@ def test_a_missing_scheduler_is_one_line(
 
 
 def test_a_dask_cluster_writes_what_one_process_does(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     run(archive, clips, tmp_path / "one")
     decoded.clear()
@@ -262,7 +263,7 @@ class StoppedError(Exception):
     """Represents the end of a run by a signal or a full disk."""
 
 
-def stop_after(count: int, archive: Path, clips: list[zipfile.ZipInfo], folder: Path) -> None:
+def stop_after(count: int, archive: Path, clips: list[Clip], folder: Path) -> None:
     """Extract this many clips; stop while the next one is written."""
     written = 0
     write = store.write_row
@@ -282,7 +283,7 @@ def stop_after(count: int, archive: Path, clips: list[zipfile.ZipInfo], folder: 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_finished_clips_are_not_extracted_again(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, decoded: list[int], count: int
+    archive: Path, clips: list[Clip], tmp_path: Path, decoded: list[int], count: int
 ) -> None:
     run(archive, clips, tmp_path / "undisturbed")
     stop_after(count, archive, clips, tmp_path / "stopped")
@@ -293,7 +294,7 @@ def test_finished_clips_are_not_extracted_again(
 
 
 def test_rows_that_a_dying_machine_did_not_write_are_done_again(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, decoded: list[int]
+    archive: Path, clips: list[Clip], tmp_path: Path, decoded: list[int]
 ) -> None:
     run(archive, clips, tmp_path / "work")
     expected = contents(tmp_path / "work")
@@ -305,33 +306,33 @@ def test_rows_that_a_dying_machine_did_not_write_are_done_again(
 
 
 def test_a_worker_that_is_killed_is_one_line(
-    archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clips[1].CRC = Killer()  # type: ignore[assignment]
+    clips[1].member.CRC = Killer()  # type: ignore[assignment]
     monkeypatch.setenv("FMA_WORKERS", "2")
     with pytest.raises(InputError, match=r"^a worker process was killed, .* \(FMA_WORKERS limits ") as error:
         run(archive, clips, tmp_path / "work")
-    assert clips[1].filename in str(error.value)
+    assert clips[1].member.filename in str(error.value)
 
 
 # The stage. -------------------------------------------------------------------------------------------------------
 
 
 TRACKS = """\
-track_id,artist_id,genre,split
-0,10,None,training
-1,11,1980,training
-2,12,None,training
-3,13,None,validation
-4,14,1980,test
+track_id,artist_id,genre,split,artist,title,genres,member,start
+0,10,None,training,,,,,0.0
+1,11,1980,training,,,,,0.0
+2,12,None,training,,,,,0.0
+3,13,None,validation,,,,,0.0
+4,14,1980,test,,,,,0.0
 """
 INDEX = """\
-track_id,artist_id,genre,split,frames,cut,decoder,decoded,length,same_as,left_out
-0,10,None,training,44,False,libsndfile,1.000,1.000,,
-1,11,1980,training,130,False,libsndfile,3.000,3.000,,
-2,12,None,training,0,False,,0.000,0.000,,Format not recognised.
-3,13,None,validation,173,False,libsndfile,4.000,4.000,,
-4,14,1980,test,173,True,libsndfile,4.000,4.000,,
+track_id,artist_id,genre,split,artist,title,genres,member,start,frames,cut,decoder,decoded,length,same_as,left_out
+0,10,None,training,,,,,0.000,44,False,libsndfile,1.000,1.000,,
+1,11,1980,training,,,,,0.000,130,False,libsndfile,3.000,3.000,,
+2,12,None,training,,,,,0.000,0,False,,0.000,0.000,,Format not recognised.
+3,13,None,validation,,,,,0.000,173,False,libsndfile,4.000,4.000,,
+4,14,1980,test,,,,,0.000,173,True,libsndfile,4.000,4.000,,
 """
 
 
@@ -387,7 +388,7 @@ def test_the_index_has_every_track_and_says_why_one_is_left_out(
 
 @pytest.mark.parametrize(("name", "bins"), [("mel", 128), ("stft", 512)])
 def test_a_store_has_the_levels_of_every_track_and_says_how_they_were_made(
-    checkout: Path, archive: Path, clips: list[zipfile.ZipInfo], tmp_path: Path, name: str, bins: int
+    checkout: Path, archive: Path, clips: list[Clip], tmp_path: Path, name: str, bins: int
 ) -> None:
     spectrograms.main(parameters())
     run(archive, clips, tmp_path / "other")
@@ -415,7 +416,7 @@ def test_a_genre_without_a_readable_training_track_is_refused(checkout: Path) ->
 
 
 def test_a_track_without_a_clip_is_refused(checkout: Path) -> None:
-    Path("data/tracks.csv").write_text(TRACKS + "99,14,1980,test\n")
+    Path("data/tracks.csv").write_text(TRACKS + "99,14,1980,test,,,,,0.0\n")
     with pytest.raises(
         InputError, match=r"^clips\.zip: expected a clip for each of the 6 tracks .* the first being track 99$"
     ):

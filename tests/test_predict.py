@@ -23,6 +23,7 @@ from fma_genre.common.errors import InputError
 from fma_genre.prediction import Ensemble
 from fma_genre.results import predictions
 from project import Project
+from stores import sources
 from test_bad_input import tone
 
 RATE = 22050
@@ -38,8 +39,8 @@ def clips(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     wanted = index["track_id"][(index["split"] == "test") & (index["frames"] > 0)].tolist()
     archive = read_receipt(finished.path / "data/archives.json").audio
     with zipfile.ZipFile(finished.home / archive.sha1 / archive.name) as opened:
-        for track, member in zip(wanted, find_clips(opened, wanted, archive.name), strict=True):
-            (folder / f"{track}.mp3").write_bytes(opened.read(member))
+        for track, clip in zip(wanted, find_clips(opened, sources(wanted), archive.name), strict=True):
+            (folder / f"{track}.mp3").write_bytes(opened.read(clip.member))
     return {track: folder / f"{track}.mp3" for track in wanted}
 
 

@@ -198,7 +198,7 @@ def test_genres_and_reasons_may_be_any_text(tmp_path: Path) -> None:
         lambda text: text.replace(",5,", ",,"),
         lambda text: text.replace("10,10", "ten,10"),
         lambda text: text.replace("False", "perhaps"),
-        lambda text: text + "13,13,Rock,test,1,False,libsndfile,1.0,1.0,,,more\n",
+        lambda text: text + "13,13,Rock,test,,,,,0.000,1,False,libsndfile,1.0,1.0,,,more\n",
         lambda text: text.replace("0.116", "all"),
         lambda text: text.replace("0.116,,", "0.116,itself,"),
         lambda text: text.replace("genre,split", "genre,genre"),
@@ -229,11 +229,11 @@ def test_seconds_have_three_decimals(tmp_path: Path) -> None:
     index = make_index(GENRES, SPLITS, FRAMES).assign(decoded=[0.1 + 0.2, 0.0, 29.9996], length=30.0)
     store.write_index(tmp_path / "index.csv", index)
     lines = (tmp_path / "index.csv").read_text().splitlines()
-    assert lines[0] == "track_id,artist_id,genre,split,frames,cut,decoder,decoded,length,same_as,left_out"
+    assert lines[0] == ",".join(store.COLUMNS)
     assert lines[1:] == [
-        "10,10,Rock,training,5,False,libsndfile,0.300,30.000,,",
-        "11,11,Jazz,validation,0,False,,0.000,30.000,,too short",
-        "12,12,Folk,test,3,False,libsndfile,30.000,30.000,,",
+        "10,10,Rock,training,,,,,0.000,5,False,libsndfile,0.300,30.000,,",
+        "11,11,Jazz,validation,,,,,0.000,0,False,,0.000,30.000,,too short",
+        "12,12,Folk,test,,,,,0.000,3,False,libsndfile,30.000,30.000,,",
     ]
 
 

@@ -1,5 +1,7 @@
 """tracks.csv: nested subsets, the official split, names of genres, and invalid tables."""
 
+import zipfile
+from ast import literal_eval
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fma_genre.archives import tracks
+from fma_genre.archives import genres, tracks
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Expect
 from real import REAL, needs_real
@@ -90,7 +92,7 @@ def test_real_table_agrees_with_an_independent_reading(real_table: pd.DataFrame)
     labelled = reference[reference["track", "genre_top"].notna()]
     assert selected["track_id"].tolist() == sorted(labelled.index)
     assert len(selected) == 682 - 51
-    assert list(selected) == ["track_id", "artist_id", "genre", "split"]
+    assert list(selected) == list(tracks.FILE_TYPES)
     assert selected["track_id"].dtype == selected["artist_id"].dtype == "int64"
 
 
@@ -104,14 +106,15 @@ def test_a_subset_holds_the_smaller_ones_sorted_and_labelled(subset: str, ids: l
     by_id = {row["track"]: row for row in ROWS}
     for track, found in selected.set_index("track_id").to_dict("index").items():
         wanted = by_id[track]
-        assert found == {"artist_id": wanted["artist"], "genre": wanted["genre"], "split": wanted["split"]}
+        given = {"artist_id": wanted["artist"], "genre": wanted["genre"], "split": wanted["split"]}
+        assert found == given | {"title": "one, two", "artist": "", "genres": "", "member": "", "start": 0}
 
 
 def test_columns_are_found_by_name_wherever_they_stand() -> None:
     """Even if another group has a column of the same name: album/id is not artist/id."""
     table = read(csv([row(1, artist=42)]))
     expected = {"artist_id": 42, "genre": "Rock", "split": "training", "subset": "small", "raw_genre": "Rock"}
-    assert table.loc[1].to_dict() == expected
+    assert table.loc[1, list(expected)].to_dict() == expected
 
 
 def test_rows_without_a_genre_are_counted_before_they_are_dropped() -> None:
@@ -165,7 +168,8 @@ def test_a_duplicate_column_is_named(column: str, first: bool) -> None:
 
 
 def test_columns_that_are_not_read_may_be_duplicate() -> None:
-    content = with_column(with_column(csv(ROWS), "track/title", True), "album/id", False)
+    content = with_column(with_column(csv(ROWS), "album/title", True), "album/id", False)
+    content = with_column(content, "album/title", False)
     pd.testing.assert_frame_equal(read(content), read(csv(ROWS)))
 
 
@@ -316,7 +320,7 @@ def test_one_name_written_in_two_ways_is_one_genre_and_that_is_said() -> None:
     table = read(csv([row(number, genre=genre) for number, genre in enumerate(genres)]))
     selected = tracks.select(table, "small", "x", Expect(genres=2))
     assert selected["genre"].tolist() == [COMPOSED] * 2 + ["Rock"] * 4
-    assert list(selected) == ["track_id", "artist_id", "genre", "split"]
+    assert list(selected) == list(tracks.FILE_TYPES)
     assert tracks.describe_normalised(table) == (
         r"genres normalised for 4 tracks: 'e\u0301lectro' to '\xe9lectro', 'Rock ' to 'Rock', ' Rock' to 'Rock'"
     )
@@ -333,6 +337,80 @@ def test_nothing_is_printed_if_no_name_was_normalised() -> None:
     assert tracks.describe_normalised(read(csv(ROWS))) == ""
 
 
+# Optional columns. ------------------------------------------------------------------------------------------------
+
+
+def with_values(name: str, *values: str) -> bytes:
+    """A table of training tracks 1, 2, … with one more column."""
+    lines = csv([row(number) for number, _ in enumerate(values, 1)]).decode().splitlines()
+    cells = [*name.split("/"), "", *values]
+    return "\n".join(f"{line},{cell}" for line, cell in zip(lines, cells, strict=True)).encode()
+
+
+@needs_real
+def test_real_names_and_genres_agree_with_an_independent_reading() -> None:
+    folder = REAL / "metadata"
+    by_id = genres.parse_names((folder / "genres.csv").read_text(encoding="utf-8"))
+    table = tracks.parse_table((folder / "tracks.csv").read_bytes(), "tracks.csv", by_id)
+    reference = pd.read_csv(folder / "tracks.csv", index_col=0, header=[0, 1])
+    titles = pd.read_csv(folder / "genres.csv", index_col=0)["title"]
+    assert by_id == titles.to_dict()
+    assert table["genres"].tolist() == [
+        "; ".join(titles[literal_eval(ids)]) for ids in reference["track", "genres_all"]
+    ]
+    for name, column in (("artist", ("artist", "name")), ("title", ("track", "title"))):
+        expected = [" ".join(text.split()) for text in reference[column].fillna("").astype(str)]
+        assert table[name].tolist() == expected, name
+
+
+def test_a_clip_may_have_a_member_and_a_start() -> None:
+    assert read(with_values("track/member", '"a, b.wav"', ""))["member"].tolist() == ["a, b.wav", ""]
+    assert read(with_values("track/start", "130.305", "", "7"))["start"].tolist() == [130.305, 0, 7]
+    assert read(csv(ROWS))[["member", "start"]].drop_duplicates().to_numpy().tolist() == [["", 0]]
+
+
+@pytest.mark.parametrize("value", ["-1", "1e3", "nan", "1.2345", "86401", "99999.9", "x", " 1"])
+def test_a_start_that_is_not_a_number_of_milliseconds_is_refused(value: str) -> None:
+    expected = "tracks.csv: track 1: expected a start from 0 to 86400 s in whole milliseconds, found"
+    assert refusal(with_values("track/start", value)).startswith(expected)
+
+
+def test_names_are_text_on_one_line() -> None:
+    found = read(with_values("artist/name", '"a\n  b"', "\x1b[2J", "e\u0301", "x" * 999))["artist"].tolist()
+    assert found == ["a b", "?[2J", "\u00e9", "x" * 200]
+
+
+@pytest.mark.parametrize("value", ["[1", "1; 2", "[1.5]", "Rock", '"[1, 2"'])
+def test_lists_of_genres_of_another_form_are_refused(value: str) -> None:
+    content = with_values("track/genres_all", value)
+    with pytest.raises(InputError, match=r"^tracks\.csv: track 1: expected a list of ids as genres_all, found"):
+        tracks.parse_table(content, "tracks.csv", {1: "Rock"})
+
+
+def test_genres_without_a_name_are_skipped() -> None:
+    content = with_values("track/genres_all", '"[1, 5, 2]"', "[]", "", "[9]")
+    table = tracks.parse_table(content, "tracks.csv", {1: "Rock", 2: "Folk"})
+    assert table["genres"].tolist() == ["Rock; Folk", "", "", ""]
+    assert read(content)["genres"].tolist() == [""] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("id,title\n1,Rock\n", "no column genre_id"), ("genre_id,title\nx,Rock\n", "genre_id 'x'"), ("", "no column")],
+)
+def test_a_table_of_genres_of_another_form_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "metadata.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("fma_metadata/genres.csv", text)
+    with zipfile.ZipFile(path) as archive, pytest.raises(InputError, match=f"expected the FMA's genres.csv, .*{says}"):
+        genres.read_names(archive)
+
+
+def test_an_archive_without_genres_names_none(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "metadata.zip", "w") as archive:
+        assert genres.read_names(archive) == {}
+
+
 # data/tracks.csv. -------------------------------------------------------------------------------------------------
 
 
@@ -342,12 +420,14 @@ def test_nothing_is_printed_if_no_name_was_normalised() -> None:
 def test_later_stages_read_the_table_that_split_writes(tmp_path: Path, genres: list[str]) -> None:
     """Genres are texts, even if they look like numbers. The same tracks give the same bytes."""
     columns = {"track_id": [1, 2], "artist_id": [7, 8], "genre": genres, "split": ["training", "test"]}
+    columns |= {"artist": ["None", ""], "title": ["007", "a; b"], "genres": ["", "1; 2"], "member": ["", "1"]}
+    columns |= {"start": [0.0, 130.305]}
     selected, path = pd.DataFrame(columns), tmp_path / "data" / "tracks.csv"
     tracks.write_tracks(selected, path)
     again = tracks.read_tracks(path)
     assert again.to_dict("list") == columns
     content = path.read_bytes()
-    assert content.startswith(b"track_id,artist_id,genre,split\n1,7,")
+    assert content.startswith(b"track_id,artist_id,genre,split,artist,title,genres,member,start\n1,7,")
     assert b"\r" not in content
     tracks.write_tracks(again, path)
     assert path.read_bytes() == content
@@ -356,8 +436,9 @@ def test_later_stages_read_the_table_that_split_writes(tmp_path: Path, genres: l
 @pytest.mark.parametrize(
     "content",
     [
-        "", "track_id,genre\n2,Rock\n", "track_id,artist_id,genre,split\nx,1,Rock,test\n",
-        "track_id,artist_id,genre,split,genre\n2,1,Rock,test,Folk\n",
+        "", "track_id,genre\n2,Rock\n", f"{','.join(tracks.FILE_TYPES)}\nx,1,Rock,test,,,,,0\n",
+        "track_id,artist_id,genre,split\n2,1,Rock,test\n",
+        f"{','.join(tracks.FILE_TYPES)},genre\n2,1,Rock,test,,,,,0,Folk\n",
     ],
 )  # fmt: skip
 def test_tracks_of_another_form_are_refused(tmp_path: Path, content: str) -> None:

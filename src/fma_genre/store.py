@@ -12,7 +12,7 @@ bins are samples. The frames of a waveform are much shorter than those of the sp
 
 Columns of the index:
 
-    track_id, artist_id, genre, split
+    track_id, artist_id, genre, split, artist, title, genres, member, start: those of data/tracks.csv
     frames     number of frames that the clip fills in its row of the spectrograms; 0 if the track is left out
     cut        whether the clip was cut because its file is longer than `spectrograms.seconds`
     decoder    library that decoded the clip
@@ -42,9 +42,12 @@ from fma_genre.common.schema import Length, Name, Range, Rest
 
 DATA = Path("data")
 INDEX, LEVELS, DESCRIPTION, FRAMES = "index.csv", "levels.npy", "store.json", "frames.npy"
-COLUMNS = [
-    "track_id", "artist_id", "genre", "split", "frames", "cut", "decoder", "decoded", "length", "same_as", "left_out",
-]  # fmt: skip
+TYPES = {
+    "track_id": int, "artist_id": int, "genre": str, "split": str, "artist": str, "title": str, "genres": str,
+    "member": str, "start": float, "frames": int, "cut": bool, "decoder": str, "decoded": float, "length": float,
+    "same_as": str, "left_out": str,
+}  # fmt: skip
+COLUMNS = list(TYPES)
 MIN_DECODED = 0.9  # a clip is reported as incomplete if a smaller share of its length was decoded
 COMMON_SETTINGS = ("sample_rate", "seconds", "hop", "floor_db")  # parameters that all spectrograms share
 WAVEFORM_SETTINGS = ("sample_rate", "seconds", "hop")
@@ -249,11 +252,9 @@ def write_index(path: Path, index: pd.DataFrame) -> None:
 
 def read_index(path: Path) -> pd.DataFrame:
     """Read index.csv; raise InputError if the file is not an index."""
-    types: dict[str, type] = dict.fromkeys(COLUMNS, int) | {"cut": bool, "decoded": float, "length": float}
-    types |= dict.fromkeys(["genre", "split", "decoder", "same_as", "left_out"], str)  # a genre may be "1980" or "None"
     documents.check_kind(path, path.stat().st_mode)
     try:
-        index = pd.read_csv(path, keep_default_na=False, dtype=types)
+        index = pd.read_csv(path, keep_default_na=False, dtype=TYPES)  # a genre may be "1980" or "None"
     except ValueError as error:
         raise _unreadable(path, "an index of tracks", error) from error
     if list(index.columns) != COLUMNS:
@@ -271,6 +272,11 @@ def used(index: pd.DataFrame) -> pd.DataFrame:
 def classes(index: pd.DataFrame) -> list[str]:
     """Genres of the used tracks, in alphabetical order."""
     return sorted(used(index)["genre"].unique())
+
+
+def sources(tracks: pd.DataFrame) -> list[list[Any]]:
+    """Track ids, members and starts of the clips: what a resumed extraction must have in common with an earlier one."""
+    return [tracks[column].tolist() for column in ("track_id", "member", "start")]
 
 
 def incomplete(index: pd.DataFrame) -> pd.DataFrame:

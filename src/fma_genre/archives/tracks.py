@@ -3,20 +3,25 @@
 Subsets are nested: *medium* contains the rows marked small and the rows marked medium. Tracks without a top genre are
 dropped. An artist must not be in two splits, since a model could then recognise the artist instead of the genre. Genre
 names are normalised, so that two Unicode spellings of the same name become one genre.
+
+Two optional columns, which the FMA's table does not have, name a track's clip in the audio archive: track/member is the
+archive's member, and track/start is where the clip begins in it, in seconds. Without them, the clip is the beginning of
+the member whose name is the track's id.
 """
 
 import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fma_genre.archives import genres
 from fma_genre.common import documents
-from fma_genre.common.errors import InputError
+from fma_genre.common.errors import InputError, one_line
 from fma_genre.common.files import write_text
 from fma_genre.common.params import Expect
 
@@ -29,6 +34,19 @@ COLUMNS: dict[Any, str] = {
     ("set", "split"): "split",
     ("set", "subset"): "subset",
 }
+# Columns that a table may lack. Their values are then empty, and `start` is 0.
+OPTIONAL: dict[Any, str] = {
+    ("artist", "name"): "artist",
+    ("track", "title"): "title",
+    ("track", "genres_all"): "genre_ids",
+    ("track", "member"): "member",
+    ("track", "start"): "start",
+}
+# data/tracks.csv. `genres` is the names of all genres of a track, joined by `genres.SEPARATOR`.
+FILE_TYPES = {
+    "track_id": int, "artist_id": int, "genre": str, "split": str, "artist": str, "title": str, "genres": str,
+    "member": str, "start": float,
+}  # fmt: skip
 IDS = ("track_id", "artist_id")
 HEADER_ROWS = 3
 SPACES = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff"  # including zero-width spaces
@@ -36,6 +54,8 @@ SPACES = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\ufeff" 
 MAX_TRACKS = 1 << 20
 MAX_ROW_LENGTH = 1 << 20  # characters
 MAX_GENRE_LENGTH = 200  # characters
+MAX_MEMBER_LENGTH = 4096  # characters
+MAX_START = 86_400  # s
 MAX_NAMES = 5  # genre names in a message
 
 
@@ -43,36 +63,36 @@ MAX_NAMES = 5  # genre names in a message
 
 
 def write_tracks(tracks: pd.DataFrame, path: Path = TRACKS) -> None:
-    """Write the columns track_id, artist_id, genre, split."""
+    """Write the columns in FILE_TYPES."""
     write_text(path, tracks.to_csv(index=False, lineterminator="\n"))
 
 
 def read_tracks(path: Path = TRACKS) -> pd.DataFrame:
-    """Read the columns track_id, artist_id, genre, split; raise InputError if the file has other columns."""
-    types = {"track_id": int, "artist_id": int, "genre": str, "split": str}  # a genre may be "None" or "1980"
+    """Read the columns in FILE_TYPES; raise InputError if the file has other columns."""
     documents.check_kind(path, path.stat().st_mode)
     try:
-        tracks = pd.read_csv(path, keep_default_na=False, dtype=types)
+        tracks = pd.read_csv(path, keep_default_na=False, dtype=FILE_TYPES)  # a genre may be "None" or "1980"
     except ValueError as error:
-        raise InputError(f"{path}: cannot read the columns {', '.join(types)}: {error}") from error
-    if list(tracks.columns) != list(types):  # pandas renames a repeated column, so this refuses it, too
-        raise InputError(f"{path}: expected the columns {', '.join(types)}, found: {', '.join(tracks.columns)}")
+        raise InputError(f"{path}: cannot read the columns {', '.join(FILE_TYPES)}: {error}") from error
+    if list(tracks.columns) != list(FILE_TYPES):  # pandas renames a repeated column, so this refuses it, too
+        raise InputError(f"{path}: expected the columns {', '.join(FILE_TYPES)}, found: {', '.join(tracks.columns)}")
     return tracks
 
 
 # The FMA's tracks.csv. --------------------------------------------------------------------------------------------
 
 
-def parse_table(content: bytes, name: str) -> pd.DataFrame:
+def parse_table(content: bytes, name: str, genre_names: Mapping[int, str] | None = None) -> pd.DataFrame:
     """Parse the FMA's tracks.csv, which has three header lines.
 
     Args:
         content: the file's bytes.
         name: the file's name in messages.
+        genre_names: names of all genres by id, from `genres.read_names`.
 
     Returns:
-        A table with the columns artist_id, genre, split, subset and raw_genre, indexed by track_id. `raw_genre` is the
-        genre in the file; `genre` is its normalised form, or a missing value if the normalised form is empty.
+        A table with the columns in FILE_TYPES, subset and raw_genre, indexed by track_id. `raw_genre` is the genre in
+        the file; `genre` is its normalised form, or a missing value if that is empty.
 
     Raises:
         InputError: the content is not such a table, a row has an invalid value, or a track id or a required column
@@ -88,8 +108,12 @@ def parse_table(content: bytes, name: str) -> pd.DataFrame:
     normalised = {genre: normalise_genre(genre) for genre in table["raw_genre"].unique()}
     table["genre"] = table["raw_genre"].map(normalised)
     table["genre"] = table["genre"].where(table["genre"] != "")
-    numeric = table.astype(dict.fromkeys(IDS, "float64"))  # floats first, since an id may be written as 5.0
-    return numeric.astype(dict.fromkeys(IDS, "int64")).set_index("track_id")
+    for column in ("artist", "title"):
+        table[column] = table[column].map(one_line)
+    numeric = table.astype(dict.fromkeys([*IDS, "start"], "float64"))  # floats first: an id may be written as 5.0
+    table = numeric.astype(dict.fromkeys(IDS, "int64")).set_index("track_id")
+    table["genres"] = genres.names(table.pop("genre_ids"), genre_names or {}, name)
+    return table
 
 
 def normalise_genre(genre: str) -> str:
@@ -99,25 +123,35 @@ def normalise_genre(genre: str) -> str:
 
 
 def _parse_rows(rows: Iterator[list[str]]) -> pd.DataFrame:
-    """Extract track_id and COLUMNS as strings; raise ValueError if the header or a row does not have the FMA's form."""
+    """Extract track_id, COLUMNS and OPTIONAL as strings.
+
+    Raises:
+        ValueError: the header or a row does not have the FMA's form.
+    """
     groups, names, index = (next(rows, []) for _ in range(HEADER_ROWS))
     columns = list(zip(groups, names, strict=False))
     missing = ["/".join(column) for column in COLUMNS if column not in columns]
     if missing:
         raise ValueError(f"no column {', '.join(missing)}")
-    repeated = ["/".join(column) for column in COLUMNS if columns.count(column) > 1]
+    present = [column for column in OPTIONAL if column in columns]
+    repeated = ["/".join(column) for column in (*COLUMNS, *present) if columns.count(column) > 1]
     if repeated:
         raise ValueError(f"repeated column {', '.join(repeated)}")
     if index[:1] != ["track_id"]:
         raise ValueError(f"index {''.join(index[:1])[:100]!r} instead of track_id")
 
-    positions = [0, *map(columns.index, COLUMNS)]
+    positions = [0, *(columns.index(column) for column in (*COLUMNS, *present))]
     cells: list[list[str]] = []
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"{len(row)} columns instead of {len(columns)} for track {row[0][:100]!r}")
         cells.append([row[position] for position in positions])
-    return pd.DataFrame(cells, columns=["track_id", *COLUMNS.values()], dtype=object)
+    names = ["track_id", *COLUMNS.values(), *(OPTIONAL[column] for column in present)]
+    table = pd.DataFrame(cells, columns=names, dtype=object)
+    absent = dict.fromkeys([name for name in OPTIONAL.values() if name not in names], "")
+    table = table.assign(**absent)
+    table["start"] = table["start"].where(table["start"] != "", "0")
+    return table
 
 
 def _check_values(table: pd.DataFrame, name: str) -> None:
@@ -134,6 +168,11 @@ def _check_values(table: pd.DataFrame, name: str) -> None:
     too_long = table[table["genre"].str.len() > MAX_GENRE_LENGTH]
     _refuse(too_long, "genre", f"a genre of at most {MAX_GENRE_LENGTH} characters", name)
     _refuse(table[~_are_ids(table["artist_id"])], "artist_id", "a whole number of up to 15 digits as artist_id", name)
+    too_long = table[table["member"].str.len() > MAX_MEMBER_LENGTH]
+    _refuse(too_long, "member", f"a member of at most {MAX_MEMBER_LENGTH} characters", name)
+    is_start = table["start"].str.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?")
+    in_range = table["start"].where(is_start, "0").astype("float64") <= MAX_START
+    _refuse(table[~(is_start & in_range)], "start", f"a start from 0 to {MAX_START} s in whole milliseconds", name)
 
 
 def _are_ids(column: "pd.Series[Any]") -> "pd.Series[bool]":
@@ -193,7 +232,7 @@ def select(table: pd.DataFrame, subset: str, name: str, expect: Expect | None = 
         expect: published counts to compare with the table. They include tracks without a genre.
 
     Returns:
-        A table with the columns track_id, artist_id, genre and split, sorted by track_id.
+        A table with the columns in FILE_TYPES, sorted by track_id.
 
     Raises:
         InputError: a count differs from the published number, or an artist is in two splits.
@@ -202,7 +241,7 @@ def select(table: pd.DataFrame, subset: str, name: str, expect: Expect | None = 
     rows = table[table["subset"].isin(included)]
     _check_counts(rows, expect or Expect(), f"{name}, subset {subset}")
 
-    labelled = rows.dropna(subset="genre").drop(columns=["subset", "raw_genre"]).sort_index().reset_index()
+    labelled = rows.dropna(subset="genre").sort_index().reset_index()[list(FILE_TYPES)]
     check_artists(labelled, name)
     return labelled
 

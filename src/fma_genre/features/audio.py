@@ -18,6 +18,7 @@ from fma_genre.features.recording import Piece, Recording
 from fma_genre.features.stretches import Stretch, UnreadableClipError
 
 LOUDEST = 1e9  # full scale is 1; the power of louder samples would overflow
+SKIPPED = 10  # s per read before a clip
 MOMENT = 0.001  # s to read after a clip, to see whether the file goes on
 # An MP3 without a tag gets an empty one, or libsndfile would look for a resource fork in the working folder.
 MP3_SYNC, EMPTY_TAG = b"\xff", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
@@ -36,16 +37,17 @@ class Window:
     length: float  # s of the file that it covers, including parts that were not decoded
 
 
-def load(data: bytes, rate: int, seconds: float) -> Clip:
-    """Decode the first `seconds` of an audio file to mono at `rate` Hz.
+def load(data: bytes, rate: int, seconds: float, start: float = 0) -> Clip:
+    """Decode `seconds` of an audio file to mono at `rate` Hz.
 
     Args:
         data: the content of the file.
+        start: where the clip begins, in seconds from the beginning of the file.
 
     Raises:
         UnreadableClipError: nothing can be decoded, or a sample is not finite or too loud.
     """
-    piece, cut = decode(data, seconds)
+    piece, cut = decode(data, seconds, start)
     return Clip(to_mono(piece.stretches, rate), cut, piece)
 
 
@@ -76,8 +78,8 @@ def windows(path: Path, rate: int, seconds: float) -> Iterator[Window]:
         raise failure
 
 
-def decode(data: bytes, seconds: float) -> tuple[Piece, bool]:
-    """Decode the first `seconds`, without mixing or resampling.
+def decode(data: bytes, seconds: float, start: float = 0) -> tuple[Piece, bool]:
+    """Decode `seconds` from `start`, without mixing or resampling. The part before `start` is decoded and dropped.
 
     Returns:
         The decoded audio, and whether the file is longer.
@@ -89,10 +91,21 @@ def decode(data: bytes, seconds: float) -> tuple[Piece, bool]:
         file.write(EMPTY_TAG + data if data.startswith(MP3_SYNC) else data)
         file.flush()
         with Recording(file.fileno()) as recording:
+            _skip(recording, start)
             piece = recording.read(seconds)
+            if not piece.stretches:
+                raise UnreadableClipError(f"no samples after {start:g} s")
             piece = replace(piece, length=min(seconds, piece.length))
             goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
     return piece, goes_on
+
+
+def _skip(recording: Recording, seconds: float) -> None:
+    """Read and drop the beginning, in parts of bounded size."""
+    left = seconds
+    while left > 0:
+        recording.read(min(left, SKIPPED))
+        left -= SKIPPED
 
 
 def to_mono(stretches: list[Stretch], rate: int) -> np.ndarray:

@@ -7,7 +7,6 @@ Workers write the arrays themselves, so no array travels between processes.
 
 import math
 import shutil
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from joblib import delayed
 
 from fma_genre import store
 from fma_genre.archives import zips
+from fma_genre.archives.clips import Clip
 from fma_genre.common import progress
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Spectrograms, Waveform
@@ -53,10 +53,8 @@ class Job:
     encoders: Mapping[str, Encoder]  # by the name of the array that each writes
 
 
-def extract(
-    archive: Path, clips: Sequence[zipfile.ZipInfo], params: Spectrograms | Waveform, folder: Path
-) -> np.ndarray:
-    """Write an array for each representation into `folder`, with a row for each member of `clips`.
+def extract(archive: Path, clips: Sequence[Clip], params: Spectrograms | Waveform, folder: Path) -> np.ndarray:
+    """Write an array for each representation into `folder`, with a row for each clip.
 
     Returns:
         Outcomes (clips,) of dtype OUTCOME, in the order of `clips`.
@@ -74,7 +72,7 @@ def extract(
     )
     _prepare(job, len(clips))
 
-    tasks = (delayed(_extract_clip)(job, row, member) for row, member in enumerate(clips))
+    tasks = (delayed(_extract_clip)(job, row, clip) for row, clip in enumerate(clips))
     with open_workers(len(clips)) as parallel:
         results = run_in_workers(parallel, tasks, lambda: _hint(job.folder, clips))
         for _ in progress.bar(results, total=len(clips), unit="clip"):
@@ -114,12 +112,12 @@ def _check_disk_space(folder: Path, sizes: Mapping[Path, int]) -> None:
 # In a worker. -----------------------------------------------------------------------------------------------------
 
 
-def _extract_clip(job: Job, row: int, member: zipfile.ZipInfo) -> None:
+def _extract_clip(job: Job, row: int, source: Clip) -> None:
     if _is_done(job, row):
         return
     try:
         with stderr_silenced():
-            clip = audio.load(zips.read(job.archive, member), job.sample_rate, job.seconds)
+            clip = audio.load(zips.read(job.archive, source.member), job.sample_rate, job.seconds, source.start)
     except (audio.UnreadableClipError, *zips.ZIP_ERRORS) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk, not of the clip
@@ -158,8 +156,8 @@ def _reason(error: Exception) -> bytes:
     return line.encode("unicode_escape")  # also escapes control characters
 
 
-def _hint(folder: Path, clips: Sequence[zipfile.ZipInfo]) -> str:
+def _hint(folder: Path, clips: Sequence[Clip]) -> str:
     """Advice after a worker was killed: the first clips that are not done, since workers take clips in order."""
     first = np.flatnonzero(~store.map_array(folder / OUTCOMES)["done"])[:4]
-    names = ", ".join(clips[row].filename for row in first)
+    names = ", ".join(clips[row].member.filename for row in first)
     return f"the first unfinished clips are {names} (FMA_WORKERS limits the processes; a rerun resumes)"
