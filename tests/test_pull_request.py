@@ -323,7 +323,7 @@ def test_make_diff_reads_the_working_tree(finished: Project, branch: Project) ->
     assert list(rows(text)) == ["`cnn` → `birnn` (promoted)"]
     done = branch.run("make", "diff", "BASE=nowhere", check=False)
     assert done.returncode
-    assert "diff: git rev-parse" in done.stderr
+    assert "diff: BASE: expected a commit in this clone, found 'nowhere'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -430,6 +430,20 @@ def refused(project: Project, base: str = "main") -> str:
     assert done.stdout.count("\n") < 8
     assert len(done.stderr.splitlines()) == 1, done.stderr
     return done.stderr
+
+
+@pytest.mark.parametrize("base", ["nowhere", "1a2b3c", "main:dvc.lock", "HEAD^{tree}"])
+def test_a_base_that_is_no_commit_here_is_refused(hostile: Project, base: str) -> None:
+    expected = f"diff: BASE: expected a commit in this clone, found {base!r}"
+    assert refused(hostile, base) == f"{expected}; to fetch a branch, run `git fetch origin NAME:NAME`\n"
+
+
+def test_a_folder_without_repository_is_refused(hostile: Project) -> None:
+    (hostile.path / ".git").rename(hostile.path / "moved")
+    try:
+        assert refused(hostile).startswith("diff: git rev-parse: not a git repository")
+    finally:
+        (hostile.path / "moved").rename(hostile.path / ".git")
 
 
 @pytest.mark.parametrize("name", ["metrics/cnn.json", "dvc.lock", "plots/predictions.csv", "report.md"])
