@@ -20,7 +20,7 @@ import pytest
 import workflows
 from fma_genre.common import files
 from fma_genre.results import predictions, pull_request
-from fma_genre.results.changes import Predictions
+from fma_genre.results.changes import SPLITS, Predictions
 from fma_genre.results.metrics import summarise
 from fma_genre.results.pull_request import Comparison, Results
 from fma_genre.store import read_index
@@ -327,22 +327,6 @@ def test_make_diff_reads_the_working_tree(finished: Project, branch: Project) ->
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("path", "content"),
-    [
-        ("metrics/cnn.json", "{"), ("metrics/cnn.json", "[1]"), ("dvc.lock", "a: b: c"), ("dvc.lock", "stages: [1]"),
-        ("dvc.yaml", "{"), ("dvc.yaml", "stages"), ("params.yaml", "[]"),
-    ],
-)  # fmt: skip
-def test_invalid_results_are_refused_in_one_line(branch: Project, path: str, content: str) -> None:
-    (branch.path / path).unlink()
-    (branch.path / path).write_text(content)
-    done = branch.run_here("src/diff.py", "main", check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("diff: ")
-    assert path in done.stderr
-
-
 HOSTILE: dict[str, bytes] = {
     "UTF-16": '{"accuracy": 0.5}'.encode("utf-16"),
     "Latin-1": b'{"dataset": "\xe9"}',
@@ -473,11 +457,42 @@ def test_hostile_contents_are_refused_in_bounded_time(hostile: Project, name: st
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metrics/cnn.json", "{", "cannot be read as JSON: "), ("metrics/cnn.json", "[1]", "expected "),
+        ("dvc.lock", "a: 1\nb: c: d", "line 2: cannot be read as YAML: mapping values are not allowed here\n"),
+        ("dvc.lock", "stages: [1]", "stages: expected "), ("dvc.yaml", "{", "line 1: cannot be read as YAML: "),
+        ("dvc.yaml", "stages", "expected "), ("params.yaml", "[]", "expected "),
+    ],
+)  # fmt: skip
+def test_invalid_results_are_refused_in_one_line(hostile: Project, name: str, content: str, message: str) -> None:
+    with replaced(hostile.path / name) as path:
+        path.write_text(content)
+        assert refused(hostile).startswith(f"diff: {name}: {message}")
+
+
+CONFLICT = b"a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dvc.lock", "dvc.yaml", "params.yaml", "requirements.lock", "report.md", "metrics/cnn.json", *SPLITS.values()],
+)
+def test_marks_of_a_merge_conflict_are_refused_with_a_solution(hostile: Project, name: str) -> None:
+    with replaced(hostile.path / name) as path:
+        path.write_bytes(CONFLICT)
+        message = refused(hostile)
+    found = "line 2: expected no marks of a merge conflict, found '<<<<<<< HEAD'"
+    assert message == f"diff: {name}: {found}; see `Merge conflicts` in docs/collaboration.md\n"
+
+
+@pytest.mark.parametrize(
     ("name", "make"),
     [
         ("metrics/cnn.json", link("/etc/passwd")), ("dvc.lock", link("/dev/zero")), ("metrics/x.json", folder_of_one),
         ("metrics/cnn.json", writes(HOSTILE["UTF-16"])), ("metrics/cnn.json", writes(HOSTILE["a huge number"])),
         ("dvc.lock", writes(BOMB)), ("dvc.lock", writes(RECORDS["a number"])), ("dvc.yaml", writes(BOMB)),
+        ("dvc.lock", writes(CONFLICT)), ("dvc.lock", writes(b"a: b: c")),
     ],
 )  # fmt: skip
 def test_a_base_that_is_hostile_is_refused_by_its_name(
