@@ -315,7 +315,8 @@ def _legend(comparison: Comparison) -> str:
         f"Changes are in points, measured on the {' and the '.join(counts)} of both revisions, with"
         f" {100 * CONFIDENCE:g} % intervals over artists and runs. Clear changes are bold. A true change of the size in"
         " *visible from* is found half of the time, and a smaller one less often. Holm's method corrects both for the"
-        " number of rows, but not the intervals. Choose by validation; test scores only confirm."
+        " number of rows, but not the intervals. In report.md, the *resolution* of the same difference is for"
+        " another number of rows. Choose by validation; test scores only confirm."
     )
 
 
