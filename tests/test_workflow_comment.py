@@ -107,6 +107,7 @@ def test_a_comment_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
 MENTIONS = [
     "@me", r"\@me", "&#64;me", "&#0064;me", "&#x40;me", "&#X0040;me", "&commat;me", "*&#64;me*", "@\n&#64;me",
     "<div>&#00000000064;me</div>", "<div>&#64me</div>", "<div>&#x40me</div>", "<div>&commat;<b>me</b></div>",
+    "_@me_", "x <b>x</b>@me", "(@me", "<div>x &#32@me</div>", "<div>x &nbsp@me</div>", "x\u200b@me", "a@b.c @me",
 ]  # fmt: skip
 
 
@@ -116,6 +117,11 @@ def test_a_report_notifies_nobody(tmp_path: Path, mention: str) -> None:
     text = posted(tmp_path, mention.encode())
     assert workflows.notified(text) == set()
     assert "me" in text
+
+
+@pytest.mark.parametrize("text", ["`train@cnn`, `train@cnn_stft`", "dvc repro train@cnn", "train@cnn"])
+def test_names_of_stages_can_be_copied(tmp_path: Path, text: str) -> None:
+    assert posted(tmp_path, text.encode()).endswith(f"\n\n{text}\n")
 
 
 def test_other_character_references_stay(tmp_path: Path) -> None:

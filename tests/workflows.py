@@ -42,10 +42,13 @@ def run(workflow: str, step: str, folder: Path, environment: Mapping[str, str]) 
 
 
 def notified(text: str) -> set[str]:
-    """Names that GitHub would notify: it searches the text of the rendered HTML, outside of code."""
+    """Names that GitHub may notify: it searches the rendered HTML outside of code.
+
+    This function searches it with and without the borders between tags and texts.
+    """
     rendered = MarkdownIt("commonmark", {"html": True}).render(text)
-    shown = html.unescape(re.sub(r"<code>.*?</code>|<[^>]*>", "", rendered, flags=re.DOTALL))
-    return set(re.findall(r"(?<!\w)@(\w+)", shown))
+    shown = [html.unescape(re.sub(r"<code>.*?</code>|<[^>]*>", tag, rendered, flags=re.DOTALL)) for tag in ("", " ")]
+    return set(re.findall(r"(?<!\w)@(\w+)", "\n".join(shown)))
 
 
 @dataclass(frozen=True)

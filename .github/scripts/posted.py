@@ -7,7 +7,9 @@ no packages.
 import re
 
 MAX_LENGTH = 60_000  # characters of the report; a comment or the description of a pull request may have 65,536
-MENTION = re.compile(r"(@)|&(?=#0*64|#x0*40|commat)", re.IGNORECASE)  # @, or the & of a character reference to it
+# The @ in a name such as train@cnn, which mentions nobody; any other @; or the & of a character reference to it. Before
+# the name is a space or a backtick. Anything else might end in a character that is not shown.
+MENTION = re.compile(r"(?P<name>(?<![^\s`])[a-z][a-z0-9]*@)|@|&(?=#0*64|#x0*40|commat)", re.IGNORECASE | re.ASCII)
 ZERO_WIDTH_SPACE = "\u200b"
 
 
@@ -19,5 +21,12 @@ def postable(report: str) -> tuple[str, str]:
 
 
 def without_mentions(text: str) -> str:
-    """Change each @, and each character reference to it, so that GitHub notifies nobody."""
-    return MENTION.sub(lambda found: f"@{ZERO_WIDTH_SPACE}" if found[1] else "&amp;", text)
+    """Change each @, and each character reference to it, so that GitHub notifies nobody.
+
+    Names of stages stay as they are, so that a reader can copy them.
+    """
+    return MENTION.sub(_without_mention, text)
+
+
+def _without_mention(found: re.Match[str]) -> str:
+    return found["name"] or {"@": f"@{ZERO_WIDTH_SPACE}", "&": "&amp;"}[found[0]]
