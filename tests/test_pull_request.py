@@ -597,6 +597,12 @@ def test_the_verdict_names_what_changes_clearly() -> None:
     assert "and its test accuracy does not change clearly.** +3.3 [" in small or "+1.7 [" in small
 
 
+def test_a_change_without_variation_has_no_size_from_which_it_is_visible() -> None:
+    """If other wrong genres are predicted, e.g., no resample of the artists changes the accuracy."""
+    text = pull_request.report(results({"cnn": "b"}), results({"cnn": "c"}), base="main")
+    assert re.search(r"^\| `cnn` \(promoted\) \| 0\.0 → 0\.0 \| \+0\.0 \[\+0\.0, \+0\.0\] \| +\|$", text, re.MULTILINE)
+
+
 def test_validation_decides_if_there_are_validation_tracks() -> None:
     base, branch, slightly = (results({"cnn": text}) for text in ("ab", "b", "ab" * 29 + "aa"))
     before = replace(base, predictions={"validation": base.predictions["test"], **base.predictions})

@@ -295,10 +295,11 @@ def _cells(change: Change | None) -> list[str]:
     if change is None:
         return ["unchanged", "", ""]
     points = _points(change.interval)
+    resolution = f"{100 * change.resolution:.1f}"  # 0.0 if no resample differs from the others
     return [
         f"{100 * change.before:.1f} → {100 * change.after:.1f}",
         f"**{points}**" if change.is_clear else points,
-        f"{100 * change.resolution:.1f}",
+        "" if resolution == "0.0" else resolution,
     ]
 
 
