@@ -676,6 +676,7 @@ def test_another_promoted_model_is_compared_on_the_machine_of_the_branch() -> No
     text = pull_request.report(base, branch, base="main")
     assert "**The promoted model is `birnn` instead of `cnn`, and its test accuracy rises clearly.** +50.0 [" in text
     assert "| `cnn` → `birnn` (promoted) | 50.0 → 100.0 |" in text
+    assert "the *resolution* of the difference between the two models is for another number of rows" in text
     assert Comparison(base, branch).pairs == [Pair("cnn", "birnn")]
 
 
@@ -739,6 +740,7 @@ def test_the_legend_counts_the_tracks_of_both_revisions() -> None:
     fewer = Predictions(found.tracks.head(40), {key: labels[:, :40] for key, labels in found.runs.items()})
     text = pull_request.report(base, replace(branch, predictions={"test": fewer}), base="main")
     assert "measured on the 40 test tracks of both revisions" in text
+    assert "resolution" not in text
 
 
 def test_no_difference_is_negative_zero() -> None:
