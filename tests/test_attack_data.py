@@ -83,7 +83,9 @@ def test_bad_numbers(hostile: tuple[Project, str]) -> None:
     assert set(index["left_out"]) == {""}
     predictions = pd.read_csv(project.path / "plots/predictions.csv")
     assert len(predictions) == len(CLIPS)
-    for column in ("actual", *SYSTEMS):
+    runs = predictions.columns[3:]
+    assert {column.rpartition("_seed")[0] for column in runs} == set(SYSTEMS)
+    for column in ("actual", *runs):
         assert set(predictions[column]) <= {re.sub(r"[\r\n]+", " ", name) for name in NAMES}
     assert predictions["actual"].nunique() == len(NAMES)
     for curve in (project.path / "plots/training").glob("*.csv"):
