@@ -56,7 +56,10 @@ def _card(track: ListedTrack, excerpt: bytes | None) -> str:
     artist = f"<p>by {_bdi(track.artist)}</p>\n" if track.artist else ""
     predicted, *others = track.votes
     keys = "".join(_key(curve, track) for curve in track.curves)
-    votes = "; ".join(f"{html.escape(vote.system)} {_bdi(vote.genre)} {_percent(vote.probability)}" for vote in others)
+    votes = "; ".join(
+        f"{html.escape(vote.system)} {_bdi(vote.genre)}\N{NO-BREAK SPACE}{_percent(vote.probability)}"
+        for vote in others
+    )
     return (
         f"<li>\n<h4>{name}{title}</h4>\n{artist}"
         f"<p>{_bdi(track.genre)}, predicted as {_bdi(predicted.genre)}</p>\n{_chart(track)}\n<ul>{keys}</ul>\n"
