@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--host-resolver-rules=MAP * ~NOTFOUND",
 )  # fmt: skip
 READ, WRITE = 3, 4  # file descriptors of the browser's end of the two pipes
+PATIENCE = 300  # s for everything that a test module does in a browser
 KEYS = {"Tab": 9, "Enter": 13, "Space": 32}
 TEXTS = {"Enter": "\r", "Space": " "}
 
@@ -88,7 +90,7 @@ class Tab:
     def _receive(self) -> dict[str, Any]:
         message = bytearray()
         while (byte := self._answers.read(1)) != b"\0":
-            assert byte, "the browser has ended"
+            assert byte, f"the browser has ended, or did not answer in {PATIENCE} s"
             message += byte
         answer: dict[str, Any] = json.loads(message)
         return answer
@@ -108,7 +110,10 @@ def open_tab(folder: Path) -> Iterator[Tab]:
     ):
         os.close(their_read)
         os.close(their_write)
+        limit = threading.Timer(PATIENCE, process.kill)
+        limit.start()
         try:
             yield Tab(commands, answers)
         finally:
+            limit.cancel()
             process.kill()

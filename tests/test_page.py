@@ -74,7 +74,7 @@ MEASURE = """
   }
 })()
 """
-# The directive of the page's policy that refuses an element, or null if the element loads.
+# The directive of the page's policy that refuses an element, or null if none does.
 REFUSED = """
 new Promise(done => {
   const element = {
@@ -84,7 +84,7 @@ new Promise(done => {
     script: () => Object.assign(document.createElement("script"), { src: "https://example.org/a.js" }),
   }["%s"]()
   document.addEventListener("securitypolicyviolation", event => done(event.effectiveDirective), { once: true })
-  if (element instanceof Audio) element.addEventListener("error", () => setTimeout(() => done(null), 100))
+  element.addEventListener("error", () => setTimeout(() => done(null), 100))
   document.body.append(element)
 })
 """
