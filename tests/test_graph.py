@@ -47,6 +47,7 @@ RERUNS: dict[str, set[str]] = {
     "fma_genre/common": set(),
     "fma_genre/fetch": {"download"},
     "fma_genre/archives": {"download", "split", "spectrograms", RAW},
+    "fma_genre/archives/cells.py": {"download", "split", "spectrograms", RAW, "compare"},
     "fma_genre/features": {"spectrograms", RAW},
     "fma_genre/model_card.py": {"promote"},
     "fma_genre/store.py": {"spectrograms", RAW, "baseline@svm", "compare", "promote"} | CODE,

@@ -17,8 +17,9 @@ import av
 import numpy as np
 from joblib import Parallel, delayed
 
+from fma_genre.archives.cells import one_line
 from fma_genre.common import documents, progress, stage
-from fma_genre.common.errors import InputError, one_line
+from fma_genre.common.errors import InputError
 from fma_genre.common.files import write_text
 from fma_genre.common.workers import run_in_workers, worker_count
 from fma_genre.features import audio

@@ -22,10 +22,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fma_genre.archives.cells import one_line
 from fma_genre.archives.tracks import MAX_GENRE_LENGTH, MAX_START, MAX_TRACKS, SPLITS, normalise_genre
 from fma_genre.archives.zips import MAX_CLIP_BYTES
 from fma_genre.common import documents, schema
-from fma_genre.common.errors import InputError, one_line
+from fma_genre.common.errors import InputError
 
 # Names of files with other suffixes are skipped in a folder.
 SUFFIXES = {

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from fma_genre.archives.cells import one_line
 from fma_genre.archives.tracks import SPLITS
-from fma_genre.common.errors import one_line
 from fma_genre.packing import splits
 from fma_genre.packing.archives import Track
 from fma_genre.packing.measuring import Measured

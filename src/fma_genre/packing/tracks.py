@@ -5,8 +5,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fma_genre.archives.cells import one_line
 from fma_genre.archives.tracks import MAX_TRACKS
-from fma_genre.common.errors import InputError, one_line
+from fma_genre.common.errors import InputError
 from fma_genre.packing import parts, splits
 from fma_genre.packing.archives import Packed, Track
 from fma_genre.packing.measuring import Measured
