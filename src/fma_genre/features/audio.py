@@ -8,6 +8,7 @@ import functools
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,17 +88,24 @@ def decode(data: bytes, seconds: float, start: float = 0) -> tuple[Piece, bool]:
     Raises:
         UnreadableClipError: nothing can be decoded.
     """
+    with opened(data) as recording:
+        _skip(recording, start)
+        piece = recording.read(seconds)
+        if not piece.stretches:
+            raise UnreadableClipError(f"no samples after {start:g} s")
+        piece = replace(piece, length=min(seconds, piece.length))
+        goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
+    return piece, goes_on
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Recording]:
+    """Open the content of an audio file; raise UnreadableClipError if no decoder can open it."""
     with tempfile.TemporaryFile() as file:  # faster than BytesIO: libsndfile would call Python for every frame
         file.write(EMPTY_TAG + data if data.startswith(MP3_SYNC) else data)
         file.flush()
         with Recording(file.fileno()) as recording:
-            _skip(recording, start)
-            piece = recording.read(seconds)
-            if not piece.stretches:
-                raise UnreadableClipError(f"no samples after {start:g} s")
-            piece = replace(piece, length=min(seconds, piece.length))
-            goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
-    return piece, goes_on
+            yield recording
 
 
 def _skip(recording: Recording, seconds: float) -> None:
