@@ -7,8 +7,8 @@ stretch of one format.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from fma_genre.features.audio import mix
 from fma_genre.features.frames import squared_magnitudes
 from fma_genre.features.stretches import Stretch
 
@@ -70,10 +70,11 @@ def bandwidth(channels: np.ndarray, rate: int) -> float:
 
     The leakage of the window adds up to 25 bins to a band that ends abruptly, 0.5 kHz at 44.1 kHz.
     """
-    mono = mix(channels)
-    mono = np.pad(mono, (0, max(0, N_FFT - len(mono))))
-    frames = np.lib.stride_tricks.sliding_window_view(mono, N_FFT)[:: max(N_FFT // 2, len(mono) // FRAMES)]
-    power = np.concatenate([squared for _, squared in squared_magnitudes(frames, np.float32)])
+    missing = max(0, N_FFT - len(channels))
+    padded = np.pad(channels, ((0, missing), (0, 0))) if missing else channels
+    hop = max(N_FFT // 2, len(channels) // FRAMES)
+    frames = sliding_window_view(padded, N_FFT, axis=0)[::hop]  # (frames, channels, N_FFT)
+    power = np.concatenate([squared for _, squared in squared_magnitudes(frames.sum(axis=1), np.float32)])
     return band_end(power, np.arange(power.shape[1]) * rate / N_FFT)
 
 
