@@ -1,7 +1,7 @@
 # make              list these targets
 # make repro        run the pipeline with the parameters in params.yaml, then print the report
 # make test         run the linter, the type checker and the fast tests
-# make show         write all results to a single page, page.html
+# make show         write all results to a single page, page.html; with recordings: make show LISTEN=1
 # make diff         print what this branch changes in the results, compared with BASE: make diff BASE=main
 # make experiments  list the last commit and the experiments since, the best validation accuracy first
 # make choose       run candidates for a recipe, and rank them by validation accuracy: make choose MODEL=birnn
@@ -32,7 +32,7 @@ test: .venv/installed
 	@pytest -m "not slow"
 
 show: .venv/installed
-	@python src/show.py
+	@python src/show.py $(if $(filter-out 0,$(LISTEN)),--listen)
 
 diff: .venv/installed
 	@python src/diff.py $(BASE)

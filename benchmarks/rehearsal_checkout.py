@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-import yaml_edits
-from fma_genre.common import documents, files
+from fma_genre.common import documents, files, yaml_edits
 from fma_genre.common.errors import InputError
 from rehearsal_archives import DESCRIPTION
 

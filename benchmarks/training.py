@@ -180,10 +180,9 @@ def synthesise(folder: Path, representation: str, tracks: int) -> Store:
     store.write_description(path / store.DESCRIPTION, description)
     np.save(path / store.FRAMES, np.full(tracks, frames))  # only stores of waveforms have this file
     index = pd.DataFrame({"track_id": range(tracks), "artist_id": range(tracks), "genre": genres})
-    index = index.assign(split="training", frames=frames, cut=False, left_out="", same_as="")
-    others = [column for column in store.COLUMNS if column not in index]
-    index = index.assign(**{column: store.TYPES[column]() for column in others})
-    store.write_index(folder / store.INDEX, index)
+    index = index.assign(split="training", frames=frames)
+    empty = {name: kind() for name, kind in store.TYPES.items() if name not in index}
+    store.write_index(folder / store.INDEX, index.assign(**empty))
     return open_store(representation, folder)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fma_genre.checkout import git, git_bytes, git_paths, modified_outputs, stale_stages
+from fma_genre.checkout import find_commit, git, git_bytes, git_paths, modified_outputs, stale_stages
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 from fma_genre.results import changes, pull_request
@@ -72,7 +72,7 @@ def print_report(text: str) -> None:
 
 def compare(base: str, url: str) -> tuple[str, str]:
     """Compare this folder with a revision; return the report, and a line on what is out of date."""
-    commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}").strip()
+    commit = find_commit(base, "BASE")
     workspace = read_workspace()
     before, after = parse_results(read_commit(commit, base)), parse_results(workspace)
     check_files(after)

@@ -70,7 +70,8 @@ def main() -> None:
         check(content, changes)
         print(f"{EXPERIMENT}: {', '.join(added)}, beside the systems of {PARAMS}")
         if related.on_request and not arguments.systems:
-            print(f"left out unless named, since they take long: {', '.join(related.on_request)}", flush=True)
+            print(f"left out unless named, since they take long: {', '.join(related.on_request)}")
+        print("DVC first warns that the new systems have no outputs yet", flush=True)
         run(changes)
         print(f"\n{scores_table(fetch())}\n\n{NEXT}")
 

@@ -1,32 +1,41 @@
 """Write the results to a single page, page.html, with the figures first.
 
-    python src/show.py
+    python src/show.py [--listen]    --listen embeds an excerpt of each listed track
 
 The page opens in any browser, even offline.
 """
 
+import argparse
+import io
 from pathlib import Path
 
+import pandas as pd
+
+from fma_genre import listening, store
 from fma_genre.common import documents, files, params
-from fma_genre.common.errors import errors_in_one_line
+from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Params
-from fma_genre.results.figures import headings
-from fma_genre.results.page import page
+from fma_genre.results import mistakes, page, systems, track_cards
+from fma_genre.results.figures import CONFUSION, headings
+from fma_genre.results.page import Picture, Section
 
 PAGE, FIGURES, REPORT = Path("page.html"), Path("plots/comparison"), Path("report.md")
+MATRICES = Path("plots/confusion.csv")
 MAX_FIGURE_BYTES = 1 << 26
 
 
-def main(parameters: Params) -> None:
+def main(parameters: Params, *, listen: bool = False) -> None:
     report = documents.read_text(REPORT)
     title, _, text = report.partition("\n")
-    html = page(title.removeprefix("# "), read_figures(parameters), text)
+    sections = [page.figures(read_figures(parameters)), mistakes_section(parameters, listen=listen), page.report(text)]
+    html = page.page(title.removeprefix("# "), sections, audio=listen)
     files.export(PAGE, html.encode())
-    print(f"{PAGE.resolve().as_uri()}: open it in a browser")
+    licences = "; it contains recordings, so check their licences before you share it" if listen else ""
+    print(f"{PAGE.resolve().as_uri()}: open it in a browser{licences}")
 
 
-def read_figures(parameters: Params) -> dict[str, bytes]:
-    """The SVG files in plots/comparison by heading, in the order of the page.
+def read_figures(parameters: Params) -> list[Picture]:
+    """The SVG files in plots/comparison, in the order of the page.
 
     Files without a heading come last, under their own names.
     """
@@ -35,9 +44,57 @@ def read_figures(parameters: Params) -> dict[str, bytes]:
     paths = sorted(FIGURES.glob("*.svg"), key=lambda path: (position.get(path.stem, len(position)), path.stem))
     if not paths:
         raise FileNotFoundError(2, "No such file", f"{FIGURES}/*.svg")
-    return {known.get(path.stem, path.stem): documents.read_bytes(path, MAX_FIGURE_BYTES) for path in paths}
+    tables = confusion_tables(parameters)
+    return [
+        Picture(
+            known.get(path.stem, path.stem), documents.read_bytes(path, MAX_FIGURE_BYTES), tables.get(path.stem, "")
+        )
+        for path in paths
+    ]
+
+
+def confusion_tables(parameters: Params) -> dict[str, str]:
+    """The numbers of the confusion matrices in HTML, by the name of the figure that shows them."""
+    types = {"system": str, "actual": str, "predicted": str, "share": float}
+    try:
+        text = io.StringIO(documents.read_text(MATRICES))
+        table = pd.read_csv(text, dtype=types, keep_default_na=False, na_values={"share": [""]})
+        shares = dict(iter(table[list(types)].groupby("system")))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError) as error:
+        expected = f"the columns {', '.join(types)}"
+        raise InputError(f"{MATRICES}: expected {expected}, found: {error}: `dvc repro` writes it again") from error
+    return {
+        CONFUSION.format(model): page.confusion_text(shares[model]) for model in parameters.models if model in shares
+    }
+
+
+def mistakes_section(parameters: Params, *, listen: bool) -> Section:
+    """The section that lists mistakes. Without data, it says how to get them.
+
+    Raises:
+        InputError, FileNotFoundError: the data or the archive are missing or damaged, and `listen` is true.
+    """
+    try:
+        index = store.read_index(store.DATA / store.INDEX)
+        loaded = {system.key: system for system in systems.load(parameters, index)}
+    except (InputError, FileNotFoundError) as error:
+        if listen:
+            raise
+        reason = str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = f"{error.filename} is missing: `dvc pull` fetches it, or `dvc repro` makes it"
+        return track_cards.missing(reason)
+    model = loaded.pop(parameters.model)
+    lists = mistakes.track_lists(model, list(loaded.values()), index)
+    ids = {track.track_id for found in lists for track in found.tracks}
+    excerpts = listening.excerpts(index[index["track_id"].isin(ids)], parameters) if listen else {}
+    return track_cards.section(model.key, len(model.predictions.seeds), lists, excerpts)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--listen", action="store_true", help="embed an excerpt of each listed track")
     with errors_in_one_line("show"):
-        main(params.load())
+        main(params.load(), listen=parser.parse_args().listen)

@@ -82,7 +82,8 @@ def make_index(genres: Sequence[str], splits: Sequence[str], frames: Sequence[in
     index = index.assign(cut=False, decoder=decoder, decoded=seconds, length=seconds, same_as="")
     index = index.assign(rate=22050, channels=1, bit_rate=353, bandwidth=10_000, loudness=-20.0)
     index = index.assign(left_out=np.where(used, "", "too short"))
-    return index.assign(artist="", title="", genres="", member="", start=0.0)[store.COLUMNS]
+    empty = {name: kind() for name, kind in store.TYPES.items() if name not in index}
+    return index.assign(**empty)[store.COLUMNS]
 
 
 def sources(track_ids: Iterable[int], member: str = "", start: float = 0) -> pd.DataFrame:

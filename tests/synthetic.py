@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fma_genre import store
 from fma_genre.common.params import Compare
 from fma_genre.results.comparison import Comparison, compare
 from fma_genre.results.predictions import Example, Predictions, SplitPredictions, thumbnail
@@ -28,9 +29,8 @@ def make_index(genres: Sequence[str] = GENRES, artists: int = 10, tracks: int = 
             rows += [(100 * place + artist, genre, split)] * tracks
     index = pd.DataFrame(rows, columns=["artist_id", "genre", "split"])
     index.insert(0, "track_id", np.sort(generator.choice(10_000, len(index), replace=False)))
-    index = index.assign(artist="", title="", genres="", member="", start=0.0)
-    index = index.assign(rate=44100, channels=2, bit_rate=256, bandwidth=16_000, loudness=-15.0)
-    index = index.assign(frames=260, cut=False, decoder="libsndfile", decoded=6.0, length=6.0, same_as="", left_out="")
+    index = index.assign(**{name: kind() for name, kind in store.TYPES.items() if name not in index})
+    index = index.assign(frames=260, cut=False, decoder="libsndfile", decoded=6.0, length=6.0)
     index.loc[1, ["frames", "decoder", "decoded", "left_out"]] = 0, "", 0.0, "a damaged MP3"
     return index
 

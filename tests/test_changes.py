@@ -1,5 +1,7 @@
 """Changes of scores between two revisions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from fma_genre.common.errors import InputError
 from fma_genre.results import changes
+from fma_genre.results.bootstrap import holm
 from fma_genre.results.changes import CONFIDENCE, RESAMPLES, Pair, Predictions, read
 
 GENRES = np.array(["Folk", "Hip-Hop", "Rock"])
@@ -82,8 +85,21 @@ def test_more_rows_need_larger_changes() -> None:
     alone = changes.changes(BASE, BRANCH, [CNN], "accuracy")[CNN]
     together = changes.changes(BASE, BRANCH, [CNN, Pair("svm", "svm"), BIRNN], "accuracy")[CNN]
     assert together.resolution > alone.resolution
-    assert together.p >= alone.p
     assert together.interval == alone.interval
+
+
+def test_p_values_are_corrected_for_the_rows() -> None:
+    pairs = [CNN, Pair("svm", "svm"), BIRNN]
+    alone = [changes.changes(BASE, BRANCH, [pair], "accuracy")[pair].p for pair in pairs]
+    together = [change.p for change in changes.changes(BASE, BRANCH, pairs, "accuracy").values()]
+    assert together == pytest.approx(holm(alone))
+    assert together != pytest.approx(alone)
+
+
+def test_a_change_is_clear_up_to_the_chosen_probability() -> None:
+    change = changes.changes(BASE, BRANCH, [CNN], "accuracy")[CNN]
+    found = [replace(change, p=p).is_clear for p in (0.0005, 0.049, 0.051, 1)]
+    assert found == [True, True, False, False]
 
 
 def test_runs_of_networks_that_were_trained_again_are_drawn_separately() -> None:
@@ -110,7 +126,7 @@ def test_equal_predictions_are_no_change() -> None:
 
 
 def test_a_system_of_the_branch_can_stand_for_that_of_the_base() -> None:
-    found = changes.changes(BASE, BRANCH, [BIRNN], "accuracy", from_branch=["cnn"])[BIRNN]
+    found = changes.changes(BASE, BRANCH, [BIRNN], "accuracy", from_branch=["cnn", "in no table"])[BIRNN]
     assert found.before == pytest.approx((BRANCH.runs["cnn"] == BASE.tracks["actual"].to_numpy()).mean())
 
 
@@ -132,6 +148,13 @@ def test_systems_without_predictions_are_left_out() -> None:
     assert list(changes.changes(BASE, BRANCH, [Pair("birnn", "cnn"), CNN, Pair("cnn", "x")], "accuracy")) == [CNN]
 
 
+def test_a_genre_that_only_the_base_predicts_is_wrong() -> None:
+    base = Predictions(BASE.tracks, {"cnn": np.full((1, TRACKS), "Zydeco")})
+    branch = Predictions(BASE.tracks, {"cnn": np.full((1, TRACKS), "Rock")})
+    found = changes.changes(base, branch, [CNN], "accuracy")[CNN]
+    assert (found.before, found.after) == (0, pytest.approx((BASE.tracks["actual"] == "Rock").mean()))
+
+
 def test_changed_predictions_are_found() -> None:
     assert changes.changed(BASE, BRANCH, "cnn")
     assert changes.changed(BASE, BRANCH, "birnn"), "new"
@@ -151,11 +174,13 @@ def test_so_many_genres_that_memory_would_run_out_are_refused() -> None:
 
 def test_a_table_is_read_as_it_was_written() -> None:
     """Everything is text: a genre may be called NA, true or 1e5."""
-    content = b"track_id,artist_id,actual,my-model_seed0,my-model_seed1,svm_seed0,note\n2,7,NA,true,1e5,NA,x\n"
+    content = (
+        b"track_id,artist_id,actual,my-model_seed0,my-model_seed1,svm_seed0,note\n2,7,NA,true,1e5,NA,x\n3,7,a,b,c,d,y\n"
+    )
     found = read(content, "plots/predictions.csv")
-    assert found.tracks.to_numpy().tolist() == [["2", "7", "NA"]]
+    assert found.tracks.to_numpy().tolist() == [["2", "7", "NA"], ["3", "7", "a"]]
     assert {key: runs.tolist() for key, runs in found.runs.items()} == {
-        "my-model": [["true"], ["1e5"]], "svm": [["NA"]],
+        "my-model": [["true", "b"], ["1e5", "c"]], "svm": [["NA", "d"]],
     }  # fmt: skip
 
 

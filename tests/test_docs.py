@@ -105,6 +105,7 @@ PROBLEMS = {
         "git clone --bare . ../origin && git remote add origin ../origin && git switch -c new && git branch -D main",
         "make diff",
     ),
+    "dvc exp remove cnn": ("dvc exp run --name cnn -S model=birnn", "dvc exp run --name cnn -S model=cnn"),
     "dvc unprotect FILE": (
         "dvc config --local cache.type hardlink && dvc checkout --relink", "test $(stat -c %h data/index.csv) = 1"
     ),

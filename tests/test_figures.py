@@ -21,6 +21,7 @@ from fma_genre.results import charts, style
 from fma_genre.results.bootstrap import Interval
 from fma_genre.results.comparison import Comparison
 from fma_genre.results.figures import FIGURES, confusion_of, headings, votes_of, write_figures
+from fma_genre.results.page import description
 from fma_genre.results.votes import Clip, votes
 from synthetic import SIXTEEN, compare_systems, make_comparison, make_curve, make_index, make_model, make_systems
 
@@ -71,6 +72,52 @@ def words(figure: Figure) -> str:
     legends = [text.get_text() for legend in figure.findobj(Legend) for text in legend.get_texts()]
     labels = [axes.get_xlabel() for axes in figure.axes]
     return " ".join([figure.get_suptitle(), *headings, *texts, *legends, *labels]).replace("\n", " ")
+
+
+# Descriptions. ----------------------------------------------------------------------------------------------------
+
+
+CURVES = {"cnn": make_curve(0.5)}
+DESCRIPTIONS = {  # sentences in the description of each chart
+    "confusion": "Confusion matrix of cnn. Right: Jazz 100 %, Rock 75 %. Most frequent confusions: Rock as Jazz 25 %.",
+    "genres": "F1 of each genre, the highest first. cnn: Rock 80 %, Jazz 50 %. birnn: Rock 90 %, Jazz 0 %.",
+    "agreement": "Agreement of the models on 6 tracks: all correct on 50 %, only cnn correct on 33 %, "
+    "only birnn correct on 17 %, none correct on 0 %. All correct: Rock 75 %, Jazz 0 %. "
+    "None correct: Rock 0 %, Jazz 0 %.",
+    "votes": "cnn votes. Rock 3.",
+}
+
+
+@pytest.mark.parametrize("kind", CHARTS)
+def test_a_description_has_the_numbers_of_the_chart(tmp_path: Path, kind: str) -> None:
+    style.save(CHARTS[kind](["Rock", "Jazz"]), tmp_path / "a.svg")
+    assert description((tmp_path / "a.svg").read_bytes()).replace("\N{NO-BREAK SPACE}", " ") == DESCRIPTIONS[kind]
+
+
+def test_intervals_and_curves_are_described() -> None:
+    interval = {"svm": Interval(-0.062, -0.1, 0.041)}
+    figures = [
+        charts.accuracies({"svm": Interval(0.6, 0.5, 0.65)}, {"svm": [0.6]}, [], "svm leads", confidence=0.9),
+        charts.differences(interval, [], "cnn", confidence=0.95),
+        charts.learning_curves(CURVES, {"cnn": 2}),
+    ]
+    assert [str(figure.get_label()).replace("\N{NO-BREAK SPACE}", " ") for figure in figures] == [
+        "svm leads. Test accuracy with its 90 % interval: svm 60.0 % (50.0 % to 65.0 %).",
+        "Differences in accuracy from cnn in points, with 95 % intervals: svm −6.2 (−10.0 to +4.1).",
+        "Validation accuracy after the first and the last epoch: cnn 10.0 % and 50.0 %.",
+    ]
+
+
+def test_a_figure_without_a_description_has_its_title(tmp_path: Path) -> None:
+    figure, _ = style.single_axes(4, 2)
+    style.set_title(figure, "cnn & birnn <both> " * 5)
+    style.save(figure, tmp_path / "a.svg")
+    assert description((tmp_path / "a.svg").read_bytes()) == ("cnn & birnn <both> " * 5).strip()
+
+
+@pytest.mark.parametrize("content", [b"", b"<svg/>", b"\xff", b"<svg><title>"])
+def test_a_file_that_is_no_figure_has_no_description(content: bytes) -> None:
+    assert description(content) == ""
 
 
 # Accuracies and differences. --------------------------------------------------------------------------------------

@@ -88,6 +88,33 @@ def test_an_upstream_stage_with_the_same_outputs_is_no_cause() -> None:
     assert found["train@a"].is_origin
 
 
+def test_a_record_with_the_same_inputs_and_outputs_ran_on_no_other_machine() -> None:
+    """Another version of DVC may write other details."""
+    after = revision()
+    after["extract"] = {**after["extract"], "outs": [{**after["extract"]["outs"][0], "nfiles": 3}]}
+    assert lock.changes(revision(), after) == {"extract": lock.Change([], [], is_edited=False, is_elsewhere=False)}
+
+
+def test_a_file_in_a_folder_of_outputs_is_an_output() -> None:
+    """Also in a deeper folder."""
+
+    def read(content: str) -> dict[str, Values]:
+        reader = record({"data/levels/0/a.npy": content}, {"b": content})
+        return {"extract": record({}, {"data/levels": content}, {"rate": int(content)}), "read": reader}
+
+    assert lock.changes(read("1"), read("2"))["read"] == lock.Change(
+        [], ["extract"], is_edited=True, is_elsewhere=False
+    )
+
+
+def test_a_removed_stage_is_upstream_of_its_readers_and_comes_last() -> None:
+    after = revision(compare=record({"out": "2"}, {"report.md": "2"}))
+    del after["train@b"]
+    found = lock.changes(revision(), after)
+    assert list(found) == ["compare", "train@b"]
+    assert found["compare"] == lock.Change([], ["train@b"], is_edited=True, is_elsewhere=False)
+
+
 def test_code_commands_new_stages_and_removed_stages_are_reasons() -> None:
     before, after = revision(), revision(extract=record({"src/extract.py": "2"}, {"data/levels": "1"}, cmd="y"))
     after["train@c"] = after.pop("train@b")
@@ -135,6 +162,14 @@ def test_the_stage_that_writes_a_file() -> None:
         ({"stages": {"a": 1}}, r"dvc\.lock: stages\.a: expected"),
         ({"stages": {"a": {"deps": {"x": 1}}}}, r"dvc\.lock: stages\.a\.deps: expected a list of files"),
         ({"stages": {"a": {"outs": [{"path": 3}]}}}, r"dvc\.lock: stages\.a\.outs: expected files with a valid path"),
+        (
+            {"stages": {"a": {"deps": [{"path": "x\0"}]}}},
+            r"dvc\.lock: stages\.a\.deps: expected files with a valid path",
+        ),
+        (
+            {"stages": {"a": {"deps": [{"path": "x" * 1001}]}}},
+            r"dvc\.lock: stages\.a\.deps: expected files with a valid",
+        ),
         ({"stages": {"a": {"params": {"params.yaml": 3}}}}, r"dvc\.lock: stages\.a\.params: expected"),
     ],
 )

@@ -26,6 +26,7 @@ PARSER = MarkdownIt("gfm-like", {"linkify": False, "html": True})
 METRICS = ("accuracy", "precision", "recall", "f1")
 BOUNDS = ("", "_low", "_high")
 SCORES = [*(f"{name}{bound}" for name in METRICS for bound in BOUNDS), "validation_accuracy"]
+MD5 = "0" * 32
 NAMES = [
     "_a_", "*b*", "`c`", "d|e", "<b>f</b>", "[g](https://example.org)", "&amp;", "~~h~~", "@user", "https://example.org",
     "a\nb", "\\i", "![j](k)", "#l", "1. m", "a@example.org", "\u202en",
@@ -40,7 +41,7 @@ def card(classes: tuple[str, ...] = ("Folk", "Rock"), runs: int = 2, dataset: st
     genres, splits = [*classes, classes[0], *classes], ["training"] * (count + 1) + ["test"] * count
     tracks = make_index(genres, splits, [160] * len(genres))
     store = describe([50, 100], classes=classes, dataset=dataset)
-    return model_card.model_card(Model("my_model", train, store, {}), tracks, comparison(**scores))
+    return model_card.model_card(Model("my_model", train, store, {}), tracks, comparison(**scores), MD5)
 
 
 def comparison(**changes: Any) -> Comparison:
@@ -153,9 +154,9 @@ def test_a_single_network_is_no_ensemble() -> None:
 def test_artists_in_two_splits_are_counted() -> None:
     tracks = make_index(["Folk", "Rock"] * 2, ["training", "training", "test", "test"], [160] * 4)
     settings = Model("my_model", Train(**yaml.safe_load(PARAMS.read_text())["train"]), describe([50]), {})
-    text = model_card.model_card(settings, tracks, comparison())
+    text = model_card.model_card(settings, tracks, comparison(), MD5)
     assert "Artists with tracks in more than one split: none." in text
-    text = model_card.model_card(settings, tracks.assign(artist_id=[1, 2, 3, 2]), comparison())
+    text = model_card.model_card(settings, tracks.assign(artist_id=[1, 2, 3, 2]), comparison(), MD5)
     assert "Artists with tracks in more than one split: 1." in text
 
 
@@ -194,6 +195,27 @@ def files(finished: Project, tmp_path: Path) -> tuple[Path, Path, Path]:
 def test_the_card_depends_on_its_files_only(finished: Project, files: tuple[Path, Path, Path]) -> None:
     written = (finished.path / "models/promoted/README.md").read_text(encoding="utf-8")
     assert model_card.from_files(*files) == written
+
+
+def test_the_card_names_the_command_that_finds_its_commit(finished: Project, tmp_path: Path) -> None:
+    """Also after a later commit has replaced the results, and if a merge has recorded them."""
+    project = finished.clone(tmp_path / "project")
+    card = (finished.path / "models/promoted/README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^git log .+ -- dvc\.lock$", card, re.MULTILINE)
+    project.run("git", "rm", "--quiet", "dvc.lock")
+    project.run("git", "commit", "--quiet", "--message=removed")
+    first, *_ = project.run(*command.split()).stdout.splitlines()
+    assert first.endswith(" results")
+    project.run("git", "switch", "--quiet", "--orphan", "merged")
+    project.run("git", "commit", "--quiet", "--allow-empty", "--message=first")
+    project.run("git", "merge", "--quiet", "--no-commit", "--allow-unrelated-histories", "main")
+    shutil.copy(finished.path / "dvc.lock", project.path)
+    text = (project.path / "dvc.lock").read_text()
+    hashed = command.split()[-3]
+    (project.path / "dvc.lock").write_text(text.replace(hashed, "1" * 32))
+    project.run("git", "add", "dvc.lock")
+    project.run("git", "commit", "--quiet", "--message=merge")
+    assert project.run(*command.replace(hashed, "1" * 32).split()).stdout.endswith(" merge\n")
 
 
 def test_a_comparison_of_another_data_set_is_refused(files: tuple[Path, Path, Path]) -> None:

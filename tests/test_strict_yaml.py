@@ -196,7 +196,13 @@ def test_control_characters_in_a_text_are_refused(written: str) -> None:
     ids=range(15),
 )  # fmt: skip
 def test_text_that_is_not_yaml_is_refused(text: str) -> None:
-    assert re.match(r"(line \d+: )?cannot be read as YAML: ", refusal(text))
+    message = refusal(text)
+    assert re.match(r"(line \d+: )?cannot be read as YAML: ", message)
+    assert "<unicode string>" not in message, "PyYAML's name of the text"
+
+
+def test_a_control_character_is_refused_with_its_line() -> None:
+    assert refusal("a: 1\nb: \0") == "line 2: cannot be read as YAML: the character U+0000 is not allowed"
 
 
 @pytest.mark.parametrize("character", ["\x85", "\u2028", "\u2029"])

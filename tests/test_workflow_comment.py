@@ -1,15 +1,12 @@
 """The workflow that posts the report on a pull request, with a fake of GitHub's program gh."""
 
-import html
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from markdown_it import MarkdownIt
 
 import workflows
 from project import ROOT
@@ -107,25 +104,24 @@ def test_a_comment_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
     assert call[:4] == ["api", "--method", "POST", "repos/someone/fma-genre/issues/12/comments"]
 
 
-def notified(text: str) -> set[str]:
-    """Names that GitHub would notify: it searches the text of the rendered HTML, outside of code."""
-    rendered = MarkdownIt("commonmark", {"html": True}).render(text)
-    shown = html.unescape(re.sub(r"<code>.*?</code>|<[^>]*>", "", rendered, flags=re.DOTALL))
-    return set(re.findall(r"(?<!\w)@(\w+)", shown))
-
-
 MENTIONS = [
     "@me", r"\@me", "&#64;me", "&#0064;me", "&#x40;me", "&#X0040;me", "&commat;me", "*&#64;me*", "@\n&#64;me",
     "<div>&#00000000064;me</div>", "<div>&#64me</div>", "<div>&#x40me</div>", "<div>&commat;<b>me</b></div>",
+    "_@me_", "x <b>x</b>@me", "(@me", "<div>x &#32@me</div>", "<div>x &nbsp@me</div>", "x\u200b@me", "a@b.c @me",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("mention", MENTIONS)
 def test_a_report_notifies_nobody(tmp_path: Path, mention: str) -> None:
-    assert notified(mention) == {"me"}, "this test must see the mention"
+    assert workflows.notified(mention) == {"me"}, "this test must see the mention"
     text = posted(tmp_path, mention.encode())
-    assert notified(text) == set()
+    assert workflows.notified(text) == set()
     assert "me" in text
+
+
+@pytest.mark.parametrize("text", ["`train@cnn`, `train@cnn_stft`", "dvc repro train@cnn", "train@cnn"])
+def test_names_of_stages_can_be_copied(tmp_path: Path, text: str) -> None:
+    assert posted(tmp_path, text.encode()).endswith(f"\n\n{text}\n")
 
 
 def test_other_character_references_stay(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from workflows import SCRIPTS, Fakes
 
 sys.path.append(str(SCRIPTS))
 import experiment
+import posted
 
 NAME = "someone/fma-genre"
 STEPS = ("Prepare", "Run the pipeline", "Store the results", "Open a pull request")
@@ -112,7 +113,7 @@ if arguments[:2] == ["exp", "run"]:
 """
 PYTHON = f"""
 pushed = subprocess.run(["git", "ls-remote", os.environ["FAKE_ORIGIN"], "{BRANCH}"], capture_output=True).stdout
-print("pushed" if pushed else "not pushed", end="x" * int(os.environ.get("FAKE_LENGTH", 0)))
+print("pushed" if pushed else "not pushed", end=os.environ.get("FAKE_TEXT", "") * int(os.environ.get("FAKE_TIMES", 1)))
 sys.exit(1)  # as src/diff.py does if the results are out of date
 """
 
@@ -287,14 +288,22 @@ def test_an_experiment_that_changes_nothing_proposes_nothing(runner: Runner) -> 
 @pytest.mark.parametrize("base", ["main", workflows.ODD_NAME])
 def test_a_branch_of_any_name_and_a_report_of_any_length(runner: Runner, base: str) -> None:
     runner.git("-C", str(runner.origin), "branch", "--force", base)
-    variables = {"GITHUB_REF_NAME": base, "FAKE_LENGTH": "200000", **origin(runner)}
+    variables = {"GITHUB_REF_NAME": base, "FAKE_TEXT": "x", "FAKE_TIMES": "200000", **origin(runner)}
     runner.finish(*STEPS, overrides=f"'note={'long ' * 100}'", **variables)
     *_, call = runner.fakes.calls
     assert call[:7] == ["gh", "pr", "create", "--repo", NAME, "--base", base]
     assert len(call[call.index("--title") + 1]) <= 200
-    assert call[-1].startswith("pushed")
+    assert call[-1].startswith("<sub>Only the first 60,000 characters are shown.</sub>\n\npushed")
     assert len(call[-1]) < 65_536
     assert not list(runner.folder.rglob("ran"))
+
+
+def test_the_description_notifies_nobody(runner: Runner) -> None:
+    """In the same way as the comment on a pull request."""
+    runner.finish(*STEPS, overrides="a=b", **origin(runner), FAKE_TEXT=" @me &#64;me &commat;me")
+    *_, call = runner.fakes.calls
+    assert call[-1] == posted.without_mentions("pushed @me &#64;me &commat;me")
+    assert workflows.notified(call[-1]) == set()
 
 
 def test_a_report_that_fails_is_replaced_by_a_line(runner: Runner) -> None:

@@ -1,7 +1,9 @@
 """Run the commands of GitHub workflows as a runner does."""
 
+import html
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from markdown_it import MarkdownIt
 
 from project import ROOT
 
@@ -36,6 +39,16 @@ def run(workflow: str, step: str, folder: Path, environment: Mapping[str, str]) 
     assert set(declared) <= set(environment), "the test must set all declared variables"
     shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", found["run"]]
     return subprocess.run(shell, cwd=folder, env=dict(environment), capture_output=True, text=True, check=False)
+
+
+def notified(text: str) -> set[str]:
+    """Names that GitHub may notify: it searches the rendered HTML outside of code.
+
+    This function searches it with and without the borders between tags and texts.
+    """
+    rendered = MarkdownIt("commonmark", {"html": True}).render(text)
+    shown = [html.unescape(re.sub(r"<code>.*?</code>|<[^>]*>", tag, rendered, flags=re.DOTALL)) for tag in ("", " ")]
+    return set(re.findall(r"(?<!\w)@(\w+)", "\n".join(shown)))
 
 
 @dataclass(frozen=True)

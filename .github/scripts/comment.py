@@ -14,11 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from posted import MAX_LENGTH, postable
+
 MARK = "<!-- fma-genre report -->"  # identifies the comment
-MAX_LENGTH = 60_000  # characters of the report; a comment may have 65,536
 MAX_BYTES = 4 * MAX_LENGTH  # of the file that is read
-MENTION = re.compile(r"(@)|&(?=#0*64|#x0*40|commat)", re.IGNORECASE)  # @, or the & of a character reference to it
-ZERO_WIDTH_SPACE = "\u200b"
 
 
 def main() -> None:
@@ -58,15 +57,9 @@ def comment(report: str) -> str:
     check = f"[check]({os.environ['URL']}): {os.environ['CONCLUSION']}"
     if not report:
         return f"{MARK}\n\n**There is no report** on {os.environ['COMMIT']}; {check}.\n"
-    text = without_mentions(report)
-    cut = f" Only the first {MAX_LENGTH:,} characters are shown." if len(text) > MAX_LENGTH else ""
-    source = f"<sub>Written by the branch's code at {os.environ['COMMIT']}; {check}.{cut}</sub>"
-    return f"{MARK}\n{source}\n\n{text[:MAX_LENGTH]}\n"
-
-
-def without_mentions(text: str) -> str:
-    """Change each @, and each character reference to it, so that GitHub notifies nobody."""
-    return MENTION.sub(lambda found: f"@{ZERO_WIDTH_SPACE}" if found[1] else "&amp;", text)
+    text, note = postable(report)
+    source = f"Written by the branch's code at {os.environ['COMMIT']}; {check}. {note}".strip()
+    return f"{MARK}\n<sub>{source}</sub>\n\n{text}\n"
 
 
 def gh(*arguments: str, given: str = "") -> str:

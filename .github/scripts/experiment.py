@@ -14,11 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from posted import postable
+
 # DVC lets Hydra read the overrides. Hydra would replace ${oc.env:NAME}, even if it is written as $\{oc.env:NAME\}. DVC
 # passes the names of models to a shell. It would also take FILE:KEY=VALUE, and change e.g. a command in dvc.yaml.
 KEY = r"[a-zA-Z_][\w-]*(\.[\w-]+)*"
 OVERRIDE = re.compile(rf"(\+\+|\+)?{KEY}=[\w.,:/+\[\]{{}} -]*|~{KEY}", re.ASCII)
-MAX_BODY_LENGTH = 60_000  # characters of the report; the description of a pull request may have 65,536
 MAX_TITLE_LENGTH = 200
 LOCKS = (".git/index.lock", ".dvc/tmp/rwlock")  # left by a killed run; no other run uses the clone
 OWN_LOGIN = ("-c", "credential.helper=", "-c", "credential.helper=!gh auth git-credential")  # "" removes the runner's
@@ -80,10 +81,8 @@ def propose() -> None:
     if commit == output("git", "rev-parse", f"refs/heads/{base}"):
         return
     report = output("python", "src/diff.py", "--url", f"{address()}/blob/{commit}", "--", base, check=False)
-    run_address = f"{address()}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
-    body = report[:MAX_BODY_LENGTH] or f"There is no report. See {run_address} for the reason."
     place = ("--repo", os.environ["GITHUB_REPOSITORY"], "--base", base, "--head", branch())
-    call("gh", "pr", "create", *place, "--title", title(), "--body-file", "-", given=body)
+    call("gh", "pr", "create", *place, "--title", title(), "--body-file", "-", given=body(report))
 
 
 # Parts of the steps. ----------------------------------------------------------------------------------------------
@@ -107,6 +106,15 @@ def parse_overrides(text: str) -> list[str]:
 def title() -> str:
     """Title of the commit and of the pull request."""
     return f"Results of {' '.join(parse_overrides(os.environ['OVERRIDES'])) or 'the pipeline'}"[:MAX_TITLE_LENGTH]
+
+
+def body(report: str) -> str:
+    """Description of the pull request."""
+    if not report:
+        run_address = f"{address()}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
+        return f"There is no report. See {run_address} for the reason."
+    text, note = postable(report)
+    return f"<sub>{note}</sub>\n\n{text}" if note else text
 
 
 def branch() -> str:

@@ -26,14 +26,28 @@ def git_bytes(*arguments: str) -> bytes:
     """Like `git`, but return the output as bytes, since it may not be text."""
     done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     if done.returncode:
-        reason = os.fsdecode(done.stderr).strip().splitlines() or ["no such revision; has it been fetched?"]
-        raise InputError(f"git {' '.join(arguments)}: {reason[0]}")
+        reason = os.fsdecode(done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise InputError(f"git {arguments[0]}: {reason[0].removeprefix('fatal: ')}")
     return done.stdout
 
 
 def git_paths(*arguments: str) -> list[str]:
     """Return the paths that a git command lists; `arguments` must include -z."""
     return git(*arguments).split("\0")[:-1]
+
+
+def find_commit(revision: str, where: str) -> str:
+    """The hash of the commit that a revision names, e.g. main.
+
+    Raises:
+        InputError: this clone does not have such a commit. The message begins with `where`.
+    """
+    git("rev-parse", "--git-dir")  # explains what is wrong if this folder is in no repository
+    try:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except InputError:
+        error = schema.mismatch(where, "a commit in this clone", revision)
+        raise InputError(f"{error}; to fetch a branch, run `git fetch origin NAME:NAME`") from None
 
 
 def stale_stages() -> list[str]:

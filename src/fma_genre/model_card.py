@@ -1,9 +1,11 @@
-"""Model card: what a model was trained on, how good it is, what it reads, and what it cannot do.
+"""Model card: what a model was trained on, how good it is, what it reads, what it cannot do, and where it comes from.
 
 The card is the README.md in the folder of the promoted model, where the Hugging Face hub looks for it. Programs read
-settings.json instead, so a model works without its card.
+settings.json instead, so a model works without its card. The card cannot name the commit of its model, which is made
+afterwards. It has the hash of metrics/comparison.json instead, which that commit records in dvc.lock.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,13 @@ In a checkout of fma-genre, where FOLDER is the folder of this file:
 
 ```bash
 python src/predict.py --model FOLDER song.mp3
+```"""
+ORIGIN = """\
+In a checkout of fma-genre, the first commit that this command lists has these scores, and the code and the parameters
+that the model was trained with:
+
+```bash
+git log --all --reverse --oneline -m -S {} -- dvc.lock
 ```"""
 DEMO_LICENCE = "The clips of the demo are synthesised without recordings, under CC0 1.0."
 MUSIC_LICENCES = (
@@ -115,7 +124,7 @@ def from_files(folder: Path, index: Path, comparison: Path) -> str:
     _check_same(settings, "the data set", model.store.dataset, compared.dataset, comparison)
     _check_same(settings, "the genres", list(model.store.classes), sorted(tracks["genre"].unique()), index)
     try:
-        return model_card(model, tracks, compared)
+        return model_card(model, tracks, compared, hashlib.md5(documents.read_bytes(comparison)).hexdigest())
     except InputError as error:
         raise InputError(f"{comparison}: {error}") from None
 
@@ -135,11 +144,12 @@ def _check_same(settings: Path, what: str, found: object, expected: object, sour
         raise InputError(f"{settings}: expected {expected_text}, found {schema.abbreviated(found)}: run `dvc repro`")
 
 
-def model_card(model: Model, tracks: pd.DataFrame, comparison: Comparison) -> str:
+def model_card(model: Model, tracks: pd.DataFrame, comparison: Comparison, md5: str) -> str:
     """Return the card in Markdown.
 
     Args:
         tracks: rows of the used tracks in the index (see `fma_genre.store`).
+        md5: hash of the comparison's file, as in dvc.lock.
 
     Raises:
         InputError: the comparison lacks scores of the model.
@@ -159,6 +169,8 @@ def model_card(model: Model, tracks: pd.DataFrame, comparison: Comparison) -> st
         _legend(comparison),
         "## Input",
         _input(model),
+        "## Origin",
+        ORIGIN.format(md5),
         "## Licences",
         "The code of fma-genre is under the MIT licence.",
         DEMO_LICENCE if synthetic else MUSIC_LICENCES,

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from fma_genre.archives import zips
-from fma_genre.common.errors import InputError, one_line
+from fma_genre.archives.cells import join_genres, listed
+from fma_genre.common.errors import InputError
 
 MEMBER = "genres.csv"
 COLUMNS = ("genre_id", "title")
-SEPARATOR = "; "  # between the names of a track's genres
 MAX_GENRES = 10_000  # the FMA has 163
 IDS = re.compile(r"(\[\s*([0-9]{1,15}(\s*,\s*[0-9]{1,15})*)?\s*\])?")  # a list in Python's form, or nothing
 
@@ -44,14 +44,14 @@ def parse_names(text: str) -> dict[int, str]:
         number, title = (row[column] or "" for column in COLUMNS)
         if not re.fullmatch("[0-9]{1,15}", number):
             raise ValueError(f"genre_id {number[:100]!r}")
-        titles[int(number)] = one_line(title).replace(";", ",")  # a semicolon separates names
+        titles[int(number)] = listed(title)
         if len(titles) > MAX_GENRES:
             raise ValueError(f"more than {MAX_GENRES} genres")
     return titles
 
 
 def names(ids: "pd.Series[str]", by_id: Mapping[int, str], name: str) -> "pd.Series[str]":
-    """Names of all genres of each track, joined by SEPARATOR.
+    """Names of all genres of each track, as a list in one cell (see `cells`).
 
     Args:
         ids: the column genres_all, such as "[12, 38]", indexed by track_id.
@@ -65,8 +65,7 @@ def names(ids: "pd.Series[str]", by_id: Mapping[int, str], name: str) -> "pd.Ser
         return pd.Series("", index=ids.index)
 
     def join(cell: str) -> str:
-        found = re.findall("[0-9]+", cell)
-        return SEPARATOR.join(by_id[int(number)] for number in found if int(number) in by_id)
+        return join_genres(by_id.get(int(number), "") for number in re.findall("[0-9]+", cell))
 
     distinct = ids.unique()
     for cell in distinct:

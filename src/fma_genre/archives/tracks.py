@@ -20,8 +20,9 @@ from typing import Any
 import pandas as pd
 
 from fma_genre.archives import genres
+from fma_genre.archives.cells import one_line
 from fma_genre.common import documents
-from fma_genre.common.errors import InputError, one_line
+from fma_genre.common.errors import InputError
 from fma_genre.common.files import write_text
 from fma_genre.common.params import Expect
 
@@ -42,7 +43,7 @@ OPTIONAL: dict[Any, str] = {
     ("track", "member"): "member",
     ("track", "start"): "start",
 }
-# data/tracks.csv. `genres` is the names of all genres of a track, joined by `genres.SEPARATOR`.
+# data/tracks.csv. `genres` is the list of all genres of a track, which `cells.split_genres` reads.
 FILE_TYPES = {
     "track_id": int, "artist_id": int, "genre": str, "split": str, "artist": str, "title": str, "genres": str,
     "member": str, "start": float,

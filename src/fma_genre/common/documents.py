@@ -1,13 +1,14 @@
 """Text, JSON and YAML files from untrusted sources, read in bounded time and memory.
 
 A pull request, a killed run or another program may leave anything in place of an expected file: a pipe, a device, a
-folder, gigabytes of data, text in another encoding, very long numbers, or a YAML alias that refers to itself. Each of
-these raises an InputError that names the file.
+folder, gigabytes of data, text in another encoding, marks of a merge conflict, very long numbers, or a YAML alias that
+refers to itself. Each of these raises an InputError that names the file.
 """
 
 import hashlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import yaml
 
 from fma_genre.common.errors import InputError
-from fma_genre.common.schema import FINITE, abbreviated
-from fma_genre.common.strict_yaml import FLOAT, INTEGER
+from fma_genre.common.schema import FINITE, abbreviated, mismatch
+from fma_genre.common.strict_yaml import FLOAT, INTEGER, explain, line_number
 
 MAX_BYTES = 1 << 22  # largest size of a text or JSON file
 MAX_YAML_BYTES = 1 << 20  # PyYAML needs up to 40 s and 600 MB to read 1 MiB; dvc.lock has 5,000 bytes per model
 MAX_DEPTH = 50  # levels of nested lists and mappings
 MAX_NUMBER_LENGTH = 400  # characters; YAML 1.1 reads 1:1:1:… as a base-60 number, and parsing a long one takes hours
+MERGE_MARK = re.compile(r"^(?:<{7}|>{7}) .*", re.MULTILINE)
 FILE_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -36,7 +38,8 @@ def read_text(path: Path) -> str:
     """Read a UTF-8 text file.
 
     Raises:
-        InputError: the path is not a regular file, or the file is unreadable, larger than MAX_BYTES or not UTF-8.
+        InputError: the path is not a regular file, or the file is unreadable, larger than MAX_BYTES, not UTF-8, or has
+            marks of a merge conflict.
         FileNotFoundError: the file does not exist.
     """
     return decode(read_bytes(path), path)
@@ -104,9 +107,12 @@ def from_yaml(content: bytes, where: object) -> Any:
             too long or not finite. The message begins with `where`.
     """
     check_size(where, len(content), MAX_YAML_BYTES)
+    text = decode(content, where)
     try:
-        return _check_value(yaml.load(decode(content, where), Loader=_Loader))
-    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
+        return _check_value(yaml.load(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: {explain(error, text)}") from error
+    except (ValueError, ArithmeticError, TypeError, RecursionError) as error:
         raise InputError(f"{where}: cannot be read as YAML: {_one_line(error)}") from error
 
 
@@ -155,11 +161,20 @@ def _refuse_constant(name: str) -> None:
 
 
 def decode(content: bytes, where: object) -> str:
-    """Decode UTF-8; raise InputError, whose message begins with `where`, if the content is anything else."""
+    """Decode UTF-8.
+
+    Raises:
+        InputError: the content is not UTF-8, or has marks of a merge conflict. The message begins with `where`.
+    """
     try:
-        return content.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: expected UTF-8, found: {error.reason} at byte {error.start}") from error
+    if found := MERGE_MARK.search(text):
+        line = line_number(text, found.start())
+        marked = mismatch(f"{where}: line {line}", "no marks of a merge conflict", found[0].rstrip())
+        raise InputError(f"{marked}; see `Merge conflicts` in docs/collaboration.md")
+    return text
 
 
 def _one_line(error: Exception) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -25,11 +24,6 @@ class InputError(Exception):
 def printable(text: str) -> str:
     """Replace characters that could control a terminal, since names may come from untrusted data."""
     return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def one_line(text: str, length: int = 200) -> str:
-    """The text on one line, printable, in Unicode's composed form (NFC), and cut to `length` characters."""
-    return printable(" ".join(unicodedata.normalize("NFC", text).split()))[:length]
 
 
 @contextmanager

@@ -95,18 +95,36 @@ def parse(text: str) -> Any:
     _check_line_breaks(text)
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:  # str(error) would quote the file, which may contain a secret
-        line = f"{_line(error.problem_mark)}: " if error.problem_mark else ""
-        raise InputError(f"{line}cannot be read as YAML: {_in_one_line(error.problem)}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
+        raise InputError(explain(error, text)) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"cannot be read as YAML: {_in_one_line(error)}") from error
+
+
+def explain(error: yaml.YAMLError, text: str) -> str:
+    """Describe in one line why a text is not YAML.
+
+    The message does not quote the text, as PyYAML's own message does: the text may contain a secret.
+    """
+    if isinstance(error, yaml.reader.ReaderError):
+        line = line_number(text, error.position)
+        return f"line {line}: cannot be read as YAML: the character U+{error.character:04X} is not allowed"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        problem = _in_one_line(error.problem).removeprefix("but ")
+        return f"{_line(error.problem_mark)}: cannot be read as YAML: {problem}"
+    return f"cannot be read as YAML: {_in_one_line(error)}"
 
 
 def _check_line_breaks(text: str) -> None:
     """Raise InputError for a character that ends a line, and thus a comment, in YAML 1.1 but not in YAML 1.2."""
     if found := UNCOMMON_BREAK.search(text):
-        number = len(text[: found.start()].split("\n"))
-        raise mismatch(f"line {number}", "line breaks that YAML 1.1 and 1.2 read the same way", found[0])
+        line = line_number(text, found.start())
+        raise mismatch(f"line {line}", "line breaks that YAML 1.1 and 1.2 read the same way", found[0])
+
+
+def line_number(text: str, position: int) -> int:
+    """Number of the line that has the character at `position`; the first line is 1."""
+    return len(text[:position].split("\n"))
 
 
 def _line(mark: Any) -> str:

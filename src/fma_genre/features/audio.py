@@ -8,6 +8,7 @@ import functools
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -96,19 +97,26 @@ def decode(data: bytes, seconds: float, start: float = 0) -> Decoded:
     Raises:
         UnreadableClipError: nothing can be decoded.
     """
+    with opened(data) as recording:
+        _skip(recording, start)
+        piece = recording.read(seconds)
+        if not piece.stretches:
+            raise UnreadableClipError(f"no samples after {start:g} s")
+        end = start + piece.length
+        goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
+        announced = recording.announced()
+    file_length = end if not goes_on else announced if announced > end else 0.0
+    return Decoded(replace(piece, length=min(seconds, piece.length)), goes_on, file_length)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Recording]:
+    """Open the content of an audio file; raise UnreadableClipError if no decoder can open it."""
     with tempfile.TemporaryFile() as file:  # faster than BytesIO: libsndfile would call Python for every frame
         file.write(EMPTY_TAG + data if data.startswith(MP3_SYNC) else data)
         file.flush()
         with Recording(file.fileno()) as recording:
-            _skip(recording, start)
-            piece = recording.read(seconds)
-            if not piece.stretches:
-                raise UnreadableClipError(f"no samples after {start:g} s")
-            end = start + piece.length
-            goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
-            announced = recording.announced()
-    file_length = end if not goes_on else announced if announced > end else 0.0
-    return Decoded(replace(piece, length=min(seconds, piece.length)), goes_on, file_length)
+            yield recording
 
 
 def _skip(recording: Recording, seconds: float) -> None:

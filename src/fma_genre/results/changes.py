@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from fma_genre.common.documents import decode
 from fma_genre.common.errors import InputError
 from fma_genre.results.bootstrap import Bootstrap, Interval, holm, p_value
 
@@ -70,9 +71,10 @@ def read(content: bytes, where: str) -> Predictions:
     Raises:
         InputError: the content is not such a table. The message begins with `where`.
     """
+    text = decode(content, where)
     try:
-        table = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, encoding="utf-8")
-    except (ValueError, UnicodeError) as error:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    except ValueError as error:
         raise InputError(f"{where}: cannot read the table: {str(error).splitlines()[0]}") from error
     if list(table.columns[: len(COLUMNS)]) != COLUMNS:
         found = ", ".join(map(repr, table.columns[: len(COLUMNS)]))

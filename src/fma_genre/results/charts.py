@@ -17,10 +17,12 @@ from fma_genre.results.style import (
     PALETTE,
     WIDTH,
     colours,
+    describe,
     ink,
     label,
     label_width,
     marks,
+    percent,
     set_title,
     shades,
     single_axes,
@@ -28,6 +30,7 @@ from fma_genre.results.style import (
 )
 
 MAX_NAMED = 2  # with more models, the chart of agreement only counts them
+MAX_CONFUSIONS = 3  # in the description of a confusion matrix
 
 
 @styled
@@ -49,6 +52,10 @@ def accuracies(
         confidence: coverage of the intervals.
     """
     figure, axes = _interval_chart(accuracy, models, "{:.1f} %", title)
+    values = [
+        f"{name} {percent(mean)} ({percent(low)} to {percent(high)})" for name, (mean, low, high) in accuracy.items()
+    ]
+    describe(figure, f"{title}.", f"Test accuracy with its {100 * confidence:g} % interval: {', '.join(values)}.")
     colour = colours(models)
     for y, name in enumerate(accuracy):
         if len(runs[name]) > 1:
@@ -75,6 +82,13 @@ def differences(
     """
     title = f"Differences in accuracy from {reference}"
     figure, axes = _interval_chart(difference, models, "{:+z.1f}", title)
+    values = [
+        f"{name} {100 * value:+z.1f} ({100 * low:+z.1f} to {100 * high:+z.1f})"
+        for name, (value, low, high) in difference.items()
+    ]
+    describe(
+        figure, f"{title} in points, with {100 * confidence:g} % intervals: {', '.join(values)}.".replace("-", "−")
+    )
     axes.axvline(0, color=DARK, lw=1, zorder=0)
     ends = [0, *(end for interval in difference.values() for end in interval)]
     margin = 0.1 * (max(ends) - min(ends)) + 0.01
@@ -132,6 +146,8 @@ def genre_scores(tables: Mapping[str, pd.DataFrame]) -> Figure:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     set_title(figure, f"F1 of each genre in %{' (bold: highest)' if len(tables) > 1 else ''}")
+    columns = [f"{name}: {_ranked(first['genre'], column)}" for name, column in zip(tables, scores.T, strict=True)]
+    describe(figure, "F1 of each genre, the highest first.", *(f"{column}." for column in columns))
     return figure
 
 
@@ -166,6 +182,12 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], colour: str, title: st
     axes.spines[:].set(visible=True, color=LIGHT)
     axes.tick_params(which="both", length=0)
     set_title(figure, title)
+    right = _ranked(classes, np.where(tracks > 0, share.diagonal(), np.nan))
+    mistaken = [(share[pair], *(names[place] for place in pair)) for pair in zip(*np.nonzero(share), strict=True)]
+    mistaken = sorted((row for row in mistaken if row[1] != row[2]), key=lambda row: -row[0])[:MAX_CONFUSIONS]
+    confused = [f"{actual} as {predicted} {percent(part, 0)}" for part, actual, predicted in mistaken]
+    frequent = f"Most frequent confusions: {', '.join(confused)}." if confused else "No confusions."
+    describe(figure, f"Confusion matrix of {title}.", f"Right: {right}.", frequent)
     return figure
 
 
@@ -189,7 +211,13 @@ def agreements(correct: Mapping[str, np.ndarray], genres: pd.Series, order: Sequ
         left += share
     _genre_axis(axes, _genre_labels(order, tracks))
     sizes = ", ".join(f"{name} on {100 * members.mean():.0f} %" for name, (members, _) in groups.items())
-    set_title(figure, f"{len(genres)} tracks: {sizes}")
+    title = f"{len(genres)} tracks: {sizes}"
+    set_title(figure, title)
+    solved, lost = (
+        _ranked(order, [members[genres == genre].mean() if any(genres == genre) else np.nan for genre in order])
+        for members in (groups["all correct"][0], groups["none correct"][0])
+    )
+    describe(figure, f"Agreement of the models on {title}.", f"All correct: {solved}.", f"None correct: {lost}.")
     axes.set(xlim=(0, 100), xlabel="percent of the genre's tracks")
     figure.legend(loc="outside lower left")
     return figure
@@ -238,6 +266,11 @@ def learning_curves(curves: Mapping[str, pd.DataFrame], runs: Mapping[str, int])
         axes.plot(curve["epoch"], mean, color=colour[model], label=f"{final} %", marker=mark[model], markersize=5)
     axes.set(xlabel="epoch", ylabel="validation accuracy in %")
     axes.yaxis.set_major_formatter(_percent)
+    ends = [
+        f"{model} {percent(curve['validation_accuracy'].iloc[0])} and {percent(curve['validation_accuracy'].iloc[-1])}"
+        for model, curve in curves.items()
+    ]
+    describe(figure, f"Validation accuracy after the first and the last epoch: {', '.join(ends)}.")
     several = any(number > 1 for number in runs.values())
     set_title(figure, f"Validation accuracy{', mean ± standard deviation over the runs' if several else ''}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -253,6 +286,13 @@ def _percent(share: float, _position: float) -> str:
 def _genre_labels(genres: Iterable[str], counts: Iterable[float]) -> list[str]:
     """Names of the genres, each with its number of test tracks."""
     return [f"{label(genre)} ({count:.0f})" for genre, count in zip(genres, counts, strict=True)]
+
+
+def _ranked(genres: Iterable[str], shares: Iterable[float]) -> str:
+    """The genres with their shares in percent, the highest first; genres whose share is NaN are left out."""
+    known = [(label(genre), share) for genre, share in zip(genres, shares, strict=True) if not np.isnan(share)]
+    ranked = sorted(known, key=lambda pair: -pair[1])
+    return ", ".join(f"{genre} {percent(share, 0)}" for genre, share in ranked)
 
 
 def _genre_axis(axes: Axes, names: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from fma_genre.results import derived, metrics
 from fma_genre.results.bootstrap import Bootstrap, Interval, holm, p_value
 from fma_genre.results.factorial import Factorial, factorial
 from fma_genre.results.result import Result, evaluate
+from fma_genre.results.subgenres import SubGenre, any_genre_accuracy, has_second_genres, right_by_any, sub_genres
 from fma_genre.results.systems import System
 
 
@@ -67,6 +68,8 @@ class Comparison:
     ensemble_differences: list[Difference]  # of all other ensembles from `reference_ensemble`
     mcnemar: dict[str, McNemar]  # of all other ensembles with `reference_ensemble`, by key
     factorial: Factorial | None
+    sub_genres: list[SubGenre]  # results of the reference, the sub-genre with the most test tracks first
+    any_genre: dict[str, float]  # accuracy by any of a track's genres, by key; empty if no test track has a second one
 
     @property
     def systems(self) -> list[Result]:
@@ -130,6 +133,8 @@ def compare(
     ensemble = ensembles.get(f"{reference.key}_ensemble", next(iter(ensembles.values()), None))
     others = [row for key, row in rows.items() if key not in (majority.key, reference.key)]
     other_ensembles = [row for row in ensembles.values() if row is not ensemble]
+    right = right_by_any(tracks, classes)
+    any_genre = {key: any_genre_accuracy(found.labels, right) for key, found in (rows | ensembles).items()}
 
     return Comparison(
         dataset=dataset,
@@ -153,6 +158,10 @@ def compare(
         ensemble_differences=differences(other_ensembles, ensemble, bootstrap) if ensemble else [],
         mcnemar=mcnemar_tests(other_ensembles, ensemble, actual) if ensemble else {},
         factorial=factorial([rows[model.key] for model in models], bootstrap),
+        sub_genres=sub_genres(
+            tracks, classes, actual, reference.labels, confidence=settings.confidence, inflation=inflation
+        ),
+        any_genre=any_genre if has_second_genres(right) else {},
     )
 
 

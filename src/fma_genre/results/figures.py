@@ -85,8 +85,9 @@ FIGURES = {
     "agreement": FigureType("Agreement of the models", agreement, min_models=2),
     "curves": FigureType("Learning curves", curves),
 }
-MODEL_FIGURES = {  # headings of the figures of each model, by file name; the braces stand for the model
-    "confusion_{}": "Confusion matrix of {}",
+CONFUSION = "confusion_{}"  # file name; the braces stand for the model
+MODEL_FIGURES = {  # headings of the figures of each model, by file name
+    CONFUSION: "Confusion matrix of {}",
     "votes_{}": "Segment predictions of {}",
 }
 
@@ -110,7 +111,7 @@ def write_figures(comparison: Comparison, folder: Path) -> None:
     }
     drawn = {name: figure.draw(comparison) for name, figure in types.items()}
     for model in comparison.models:
-        drawn[f"confusion_{model.key}"] = confusion_of(model, comparison)
+        drawn[CONFUSION.format(model.key)] = confusion_of(model, comparison)
         if model.system.predictions.examples:
             drawn[f"votes_{model.key}"] = votes_of(model, comparison)
 

@@ -41,7 +41,7 @@ class Change:
     @property
     def is_origin(self) -> bool:
         """Return whether this stage is the first one with the same inputs and other outputs."""
-        return self.is_elsewhere and not self.reasons and not self.upstream
+        return self.is_elsewhere and not self.upstream
 
     @property
     def is_other_machine(self) -> bool:

@@ -295,10 +295,11 @@ def _cells(change: Change | None) -> list[str]:
     if change is None:
         return ["unchanged", "", ""]
     points = _points(change.interval)
+    resolution = f"{100 * change.resolution:.1f}"  # 0.0 if no resample differs from the others
     return [
         f"{100 * change.before:.1f} → {100 * change.after:.1f}",
         f"**{points}**" if change.is_clear else points,
-        f"{100 * change.resolution:.1f}",
+        "" if resolution == "0.0" else resolution,
     ]
 
 
@@ -311,11 +312,13 @@ def _points(interval: Interval) -> str:
 def _legend(comparison: Comparison) -> str:
     old, new = comparison.before.predictions, comparison.after.predictions
     counts = [f"{_count(old[split], new[split])} {split} tracks" for split in comparison.splits]
+    other = " In report.md, the *resolution* of the difference between the two models is for another number of rows."
+    other = other if any(pair.before != pair.after for pair in comparison.pairs) else ""
     return (
         f"Changes are in points, measured on the {' and the '.join(counts)} of both revisions, with"
         f" {100 * CONFIDENCE:g} % intervals over artists and runs. Clear changes are bold. A true change of the size in"
         " *visible from* is found half of the time, and a smaller one less often. Holm's method corrects both for the"
-        " number of rows, but not the intervals. Choose by validation; test scores only confirm."
+        f" number of rows, but not the intervals.{other} Choose by validation; test scores only confirm."
     )
 
 

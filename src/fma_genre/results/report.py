@@ -7,13 +7,15 @@ from fma_genre.common.errors import printable
 from fma_genre.results.bootstrap import Interval
 from fma_genre.results.comparison import Comparison, Difference
 from fma_genre.results.factorial import Effect, Factorial
-from fma_genre.results.markdown import table
+from fma_genre.results.markdown import name, table
 from fma_genre.results.remarks import remarks
 from fma_genre.results.result import Result
 from fma_genre.results.stacked_svm import C
+from fma_genre.results.subgenres import MIN_TRACKS
 
 MACRO = ("precision", "recall", "f1")
 MAX_REASONS = 5  # maximum number of named reasons why tracks are left out
+MAX_SUB_GENRES = 20  # maximum number of rows in the table of sub-genres
 SPACE = "\N{NO-BREAK SPACE}"  # keeps a cell of a table on one line
 
 
@@ -32,6 +34,8 @@ def report(comparison: Comparison) -> str:
         paragraphs.append(_inputs(comparison.models))
     if comparison.ensembles:
         paragraphs += ["## Ensembles", *_ensembles(comparison)]
+    if comparison.sub_genres:
+        paragraphs += ["## Sub-genres", *_sub_genres(comparison)]
     paragraphs += ["## Probabilities", *_probabilities(comparison)]
     return "\n\n".join(paragraphs) + "\n"
 
@@ -76,19 +80,22 @@ def _scores(comparison: Comparison) -> str:
         "runs",
         "accuracy",
         _interval_name(comparison),
+        *(["any genre"] if comparison.any_genre else []),
         "precision",
         "recall",
         "F1",
         "validation accuracy",
     ]
-    return table([head, *(_score_cells(row) for row in comparison.rows)])
+    return table([head, *(_score_cells(row, comparison) for row in comparison.rows)])
 
 
-def _score_cells(row: Result) -> list[str]:
+def _score_cells(row: Result, comparison: Comparison) -> list[str]:
     interval = row.intervals["accuracy"]
     macro = [_percent(row.intervals[metric].value) for metric in MACRO]
     runs = f"{SPACE}×{SPACE}".join(str(number) for _, number in row.system.run_sources)
-    return [row.key, runs, _mean(row), _range(interval), *macro, _summary_percent(row, "validation_accuracy")]
+    any_genre = [_percent(comparison.any_genre[row.key])] if comparison.any_genre else []
+    validation = _summary_percent(row, "validation_accuracy")
+    return [row.key, runs, _mean(row), _range(interval), *any_genre, *macro, validation]
 
 
 def _mean(row: Result) -> str:
@@ -107,6 +114,11 @@ def _legend(comparison: Comparison) -> str:
         f"Each score is the mean over the single runs{spread}.",
         f"Its interval is from a bootstrap over artists{' and runs' if several else ''}.",
     ]
+    if comparison.any_genre:
+        sentences.append(
+            "Some test tracks have several of these genres. In the column any genre, a prediction is right if it is any"
+            " of them."
+        )
     if single:
         has = "have" if len(single) > 1 else "has"
         sentences.append(
@@ -302,6 +314,34 @@ def _inputs(models: Sequence[Result]) -> str:
     who = "The" if len(models) == 2 else "Some"
     difference = f"{who} models differ in input and architecture ({inputs})"
     return f"{difference}, so this report compares systems, not architectures."
+
+
+# Sub-genres. ------------------------------------------------------------------------------------------------------
+
+
+def _sub_genres(comparison: Comparison) -> list[str]:
+    found = comparison.sub_genres
+    head = ["sub-genre", "genre", "tracks", "artists", "recall", _interval_name(comparison), "recall of the genre"]
+    rows = [
+        [
+            name(row.name),
+            name(row.genre),
+            str(row.tracks),
+            str(row.artists),
+            _percent(row.recall.value),
+            _range(row.recall),
+            _percent(row.genre_recall),
+        ]
+        for row in found[:MAX_SUB_GENRES]
+    ]
+    counted = f"the {MAX_SUB_GENRES} largest of {len(found)}" if len(found) > MAX_SUB_GENRES else "all"
+    legend = (
+        f"The recall is the share of a sub-genre's test tracks that {comparison.reference.key} assigns to their genre,"
+        f" in %. The table has {counted} sub-genres with at least {MIN_TRACKS} test tracks; a track may have several."
+        " The intervals take the tracks of an artist as one, and do not include the randomness of training. With many"
+        " rows, some intervals miss the recall of the genre by chance."
+    )
+    return [table([head, *rows]), legend]
 
 
 # Probabilities. ---------------------------------------------------------------------------------------------------

@@ -84,6 +84,16 @@ def set_title(figure: Figure, title: str) -> None:
     figure.suptitle(wrapped(title, figure.get_figwidth()), x=0.01, ha="left")
 
 
+def describe(figure: Figure, *sentences: str) -> None:
+    """Say what a figure shows, for readers who do not see it: `save` writes this into the SVG file as its title."""
+    figure.set_label(" ".join(sentences))
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in percent."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
 def label_width(labels: Iterable[str]) -> float:
     """Width of the longest label of an axis, in inches."""
     return 0.08 * max(map(len, labels))
@@ -97,9 +107,13 @@ def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 @styled
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, without date and random ids, so that the same figure gives the same bytes."""
+    """Write a figure as SVG, without date and random ids, so that the same figure gives the same bytes.
+
+    The file's title is the description of the figure or, if it has none, its heading.
+    """
     svg = io.BytesIO()
+    text = str(figure.get_label()) or figure.get_suptitle()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # characters missing from the font become boxes
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": " ".join(text.split())})
     export(path, svg.getvalue())

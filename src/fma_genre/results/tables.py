@@ -24,9 +24,9 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
         "n_artists": comparison.artists,
         "confidence": comparison.confidence,
         "reference": comparison.reference.key,
-        "systems": {result.key: _system_numbers(result) for result in comparison.rows},
+        "systems": {result.key: _system_numbers(result, comparison) for result in comparison.rows},
         "differences": {found.key: _difference_numbers(found) for found in comparison.differences},
-        "ensembles": {result.key: _system_numbers(result) for result in comparison.ensembles},
+        "ensembles": {result.key: _system_numbers(result, comparison) for result in comparison.ensembles},
         "ensemble_differences": {
             found.key: _difference_numbers(found) | {"mcnemar_p": comparison.mcnemar[found.key].p}
             for found in comparison.ensemble_differences
@@ -86,10 +86,12 @@ def genre_table(result: Result, comparison: Comparison) -> pd.DataFrame:
     return table.set_index("genre").loc[comparison.genres].reset_index()
 
 
-def _system_numbers(result: Result) -> dict[str, Any]:
+def _system_numbers(result: Result, comparison: Comparison) -> dict[str, Any]:
     values = {"runs": result.runs, **_interval_numbers(result.intervals)}
     if result.deviation is not None:
         values["accuracy_std"] = result.deviation
+    if result.key in comparison.any_genre:
+        values["any_genre_accuracy"] = comparison.any_genre[result.key]
     names = ("segment_accuracy", "validation_accuracy", "validation_f1")
     values |= {name: result.summary[name] for name in names if name in result.summary}
     return values | dict(result.probability_scores) | dict(result.facts)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fma_genre.results.predictions import PICTURE_MAX
-from fma_genre.results.style import WIDTH, label, label_width, set_title, shades, styled, wrapped
+from fma_genre.results.style import WIDTH, describe, label, label_width, set_title, shades, styled, wrapped
 
 SHOWN_GENRES = 3  # genres with the highest mean probability in a clip
 TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # Hz
@@ -42,6 +42,7 @@ def votes(clips: Sequence[Clip], classes: Sequence[str], frequencies: np.ndarray
         _segment_votes(below, clip, classes, colour)
     rows[-1].set_xlabel("seconds")
     set_title(figure, title)
+    describe(figure, f"{title}.", *(f"{clip.title}." for clip in clips))
     return figure
 
 

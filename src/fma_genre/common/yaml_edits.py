@@ -1,7 +1,7 @@
 """Edits of a YAML document that keep all of its other lines, with their comments."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -22,12 +22,22 @@ def set_value(text: str, path: Sequence[str], value: object) -> str:
 
 
 def add(text: str, path: Sequence[str], section: Mapping[str, Any]) -> str:
-    """Add a section at a new path of keys, as the first one of its parent."""
+    """Add a section at a new path of keys, as the first one of its parent, which must not be in braces."""
     _, parent = find(text, path[:-1])
     first = parent.value[0][0].start_mark
-    lines = [f"{path[-1]}:", *(f"{' ' * INDENT}{key}: {json.dumps(value)}" for key, value in section.items())]
+    lines = [f"{path[-1]}:", *_block(section, INDENT)]
     start = line_start(text, first.index)
     return text[:start] + "".join(f"{' ' * first.column}{line}\n" for line in lines) + text[start:]
+
+
+def _block(section: Mapping[str, Any], indent: int) -> Iterator[str]:
+    """Lines of a section. Strings are in quotes, since a checksum may look like a number."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield f"{' ' * indent}{key}:"
+            yield from _block(value, indent + INDENT)
+        else:
+            yield f"{' ' * indent}{key}: {json.dumps(value, ensure_ascii=False)}"
 
 
 def remove(text: str, path: Sequence[str]) -> str:
