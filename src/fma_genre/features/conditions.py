@@ -4,6 +4,7 @@ They are measured before the clip is mixed and resampled. A clip whose format ch
 stretch of one format.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -73,8 +74,9 @@ def bandwidth(channels: np.ndarray, rate: int) -> float:
     missing = max(0, N_FFT - len(channels))
     padded = np.pad(channels, ((0, missing), (0, 0))) if missing else channels
     hop = max(N_FFT // 2, len(channels) // FRAMES)
-    frames = sliding_window_view(padded, N_FFT, axis=0)[::hop]  # (frames, channels, N_FFT)
-    power = np.concatenate([squared for _, squared in squared_magnitudes(frames.sum(axis=1), np.float32)])
+    frames = [sliding_window_view(channel, N_FFT)[::hop] for channel in padded.T]  # (frames, N_FFT) of each channel
+    mono = functools.reduce(np.add, frames)  # their sum, since the level does not matter
+    power = np.concatenate([squared for _, squared in squared_magnitudes(mono, np.float32)])
     return band_end(power, np.arange(power.shape[1]) * rate / N_FFT)
 
 
