@@ -110,7 +110,7 @@ def _clips(archive: Path, tracks: pd.DataFrame) -> list[clips.Clip]:
 def _changed(archive: Path, member: zipfile.ZipInfo, change: Change) -> bytes:
     data = zips.read(archive, member)
     try:
-        stretches = audio.decode(data, seconds=600)[0].stretches
+        stretches = audio.decode(data, seconds=600).piece.stretches
     except audio.UnreadableClipError:
         return data
     rate, wav = stretches[0].rate, io.BytesIO()

@@ -327,12 +327,13 @@ track_id,artist_id,genre,split,artist,title,genres,member,start
 4,14,1980,test,,,,,0.0
 """
 INDEX = """\
-track_id,artist_id,genre,split,artist,title,genres,member,start,frames,cut,decoder,decoded,length,same_as,left_out
-0,10,None,training,,,,,0.000,44,False,libsndfile,1.000,1.000,,
-1,11,1980,training,,,,,0.000,130,False,libsndfile,3.000,3.000,,
-2,12,None,training,,,,,0.000,0,False,,0.000,0.000,,Format not recognised.
-3,13,None,validation,,,,,0.000,173,False,libsndfile,4.000,4.000,,
-4,14,1980,test,,,,,0.000,173,True,libsndfile,4.000,4.000,,
+track_id,artist_id,genre,split,artist,title,genres,member,start,\
+frames,cut,decoder,decoded,length,rate,channels,bit_rate,bandwidth,loudness,same_as,left_out
+0,10,None,training,,,,,0.000,44,False,libsndfile,1.000,1.000,22050,1,706,11025,-20.000,,
+1,11,1980,training,,,,,0.000,130,False,libsndfile,3.000,3.000,22050,1,706,11025,-20.000,,
+2,12,None,training,,,,,0.000,0,False,,0.000,0.000,0,0,0,0,0.000,,Format not recognised.
+3,13,None,validation,,,,,0.000,173,False,libsndfile,4.000,4.000,22050,1,706,11025,-20.000,,
+4,14,1980,test,,,,,0.000,173,True,libsndfile,4.000,4.000,22050,1,706,11025,-20.000,,
 """
 
 
