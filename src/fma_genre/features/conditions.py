@@ -18,7 +18,7 @@ from fma_genre.features.stretches import Stretch
 MIN_FILLED = 0.05
 DEPTH = 90  # dB; deeper levels may be noise of 16-bit audio
 N_FFT = 2048  # window length in samples
-FRAMES = 200  # approximate number of frames that are examined, spread evenly over the clip
+FRAMES = 100  # approximate number of frames that are examined, spread evenly over the clip
 STEP = 2.0**-15  # of 16-bit audio, full scale 1
 LOUDNESS = (-120.0, 180.0)  # lowest (silence) and highest loudness in dB
 BLOCK = 8192  # samples whose squares are added in float32
