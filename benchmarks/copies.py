@@ -68,7 +68,8 @@ def copied_archive(name: str, tracks: pd.DataFrame, folder: Path) -> Path:
     copy = folder / f"{documents.hash_json([original.sha1, asdict(change), *sources(tracks)])[:16]}.zip"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_copy(original.path, [clip.member for clip in _clips(original.path, tracks)], copy, change)
+        members = list(dict.fromkeys(clip.member for clip in _clips(original.path, tracks)))  # clips may share one
+        write_copy(original.path, members, copy, change)
     return copy
 
 
@@ -109,7 +110,7 @@ def _clips(archive: Path, tracks: pd.DataFrame) -> list[clips.Clip]:
 def _changed(archive: Path, member: zipfile.ZipInfo, change: Change) -> bytes:
     data = zips.read(archive, member)
     try:
-        stretches = audio.decode(data, seconds=600)[0].stretches
+        stretches = audio.decode(data, seconds=600).piece.stretches
     except audio.UnreadableClipError:
         return data
     rate, wav = stretches[0].rate, io.BytesIO()

@@ -210,7 +210,7 @@ def breakdown(archive: Path, clips: Clips, folder: Path) -> dict[str, float]:
         with timed("decompress"):
             data = zips.read(archive, clip)
         with timed("decode"):
-            piece, _ = audio.decode(data, SETTINGS.seconds)
+            piece, *_ = audio.decode(data, SETTINGS.seconds)
         with timed("decode, by FFmpeg for comparison"):
             references.decode_by_ffmpeg(data, SETTINGS.seconds)
         with timed("mix and resample"):

@@ -8,6 +8,7 @@ from fma_genre.common.params import Params
 from fma_genre.results import systems
 from fma_genre.results.comparison import compare
 from fma_genre.results.figures import write_figures
+from fma_genre.results.recording_conditions import conditions
 from fma_genre.results.report import headline, report
 from fma_genre.results.tables import numbers, write_tables
 
@@ -16,7 +17,14 @@ def main(params: Params) -> None:
     systems.remove_leftovers(params)
     index = store.read_index(store.DATA / store.INDEX)
     loaded = systems.load(params, index)
-    comparison = compare(loaded, index, params.compare, dataset=params.dataset, synthetic=params.data_set.synthetic)
+    comparison = compare(
+        loaded,
+        index,
+        params.compare,
+        dataset=params.dataset,
+        synthetic=params.data_set.synthetic,
+        conditions=conditions(params.dataset, index),
+    )
 
     files.write_json(Path("metrics/comparison.json"), numbers(comparison))
     files.write_text(Path("report.md"), report(comparison))

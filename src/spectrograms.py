@@ -60,9 +60,20 @@ def make_index(table: pd.DataFrame, clips: Sequence[Clip], outcomes: np.ndarray)
         decoder=[decoder.decode() for decoder in outcomes["decoder"]],
         decoded=outcomes["decoded"].round(3),
         length=outcomes["length"].round(3),
+        rate=outcomes["rate"],
+        channels=outcomes["channels"],
+        bit_rate=bit_rates(clips, outcomes["file_length"]),
+        bandwidth=outcomes["bandwidth"].round().astype(int),
+        loudness=outcomes["loudness"].round(1),
         same_as=[str(same.get(track, "")) for track in track_ids],
         left_out=[reason.decode() for reason in outcomes["unreadable"]],
     )
+
+
+def bit_rates(clips: Sequence[Clip], seconds: np.ndarray) -> np.ndarray:
+    """Bit rate of each clip's file in kbit/s, (clips,), from the length of the file; 0 if the length is unknown."""
+    bits = np.array([8 * clip.member.file_size for clip in clips])
+    return np.divide(bits, 1000 * seconds, out=np.zeros(len(bits)), where=seconds > 0).round().astype(int)
 
 
 def print_left_out(index: pd.DataFrame) -> None:

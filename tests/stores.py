@@ -80,6 +80,7 @@ def make_index(genres: Sequence[str], splits: Sequence[str], frames: Sequence[in
     seconds = (index["frames"] * 512 / 22050).round(3)
     decoder = np.where(used, "libsndfile", "")
     index = index.assign(cut=False, decoder=decoder, decoded=seconds, length=seconds, same_as="")
+    index = index.assign(rate=22050, channels=1, bit_rate=353, bandwidth=10_000, loudness=-20.0)
     index = index.assign(left_out=np.where(used, "", "too short"))
     empty = {name: kind() for name, kind in store.TYPES.items() if name not in index}
     return index.assign(**empty)[store.COLUMNS]

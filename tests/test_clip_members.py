@@ -17,6 +17,7 @@ from fma_genre import store
 from fma_genre.archives import clips
 from fma_genre.archives.clips import find_clips, same_bytes
 from fma_genre.common.errors import InputError
+from fma_genre.features.extraction import OUTCOME
 from stores import sources
 
 CLIP = "fma_large/000/000002.mp3"
@@ -162,8 +163,7 @@ def test_two_parts_of_one_member_are_different_clips() -> None:
 
 def outcomes(frames: Sequence[int], decoded: Sequence[float]) -> np.ndarray:
     """Outcomes in the form that the extraction returns. A clip with 0 frames was unreadable."""
-    kinds = [("frames", "<i4"), ("cut", "?"), ("decoder", "S16"), ("decoded", "<f8"), ("length", "<f8")]
-    rows = np.zeros(len(frames), [*kinds, ("unreadable", "S128")])
+    rows = np.zeros(len(frames), OUTCOME)
     rows["frames"], rows["decoded"], rows["length"] = frames, decoded, 29.99955
     rows["decoder"] = np.where(rows["frames"] > 0, b"ffmpeg", b"")
     rows["unreadable"] = np.where(rows["frames"] > 0, b"", b"a damaged MP3")

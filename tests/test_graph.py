@@ -56,7 +56,7 @@ RERUNS: dict[str, set[str]] = {
     "fma_genre/baselines": set(),
     "fma_genre/baselines/_spectra.py": {"baseline@svm"},
     "fma_genre/baselines/low_level.py": {"baseline@svm"},
-    "fma_genre/baselines/rbf_svm.py": {"baseline@svm"},
+    "fma_genre/baselines/rbf_svm.py": {"baseline@svm", "compare"},
     "fma_genre/front_ends": set(),  # here and in networks: files that no system of tests/params.yaml uses
     "fma_genre/front_ends/cepstral.py": {"train@cnn", "evaluate@cnn"},
     "fma_genre/front_ends/standardised.py": {"train@birnn", "evaluate@birnn"},

@@ -198,9 +198,10 @@ def test_genres_and_reasons_may_be_any_text(tmp_path: Path) -> None:
         lambda text: text.replace(",5,", ",,"),
         lambda text: text.replace("10,10", "ten,10"),
         lambda text: text.replace("False", "perhaps"),
-        lambda text: text + "13,13,Rock,test,,,,,0.000,1,False,libsndfile,1.0,1.0,,,more\n",
+        lambda text: text + "13,13,Rock,test,,,,,0.000,1,False,libsndfile,1.0,1.0,22050,1,353,10000,-20.0,,,more\n",
         lambda text: text.replace("0.116", "all"),
-        lambda text: text.replace("0.116,,", "0.116,itself,"),
+        lambda text: text.replace("-20.000,,", "-20.000,itself,"),
+        lambda text: text.replace("-20.000", "loud"),
         lambda text: text.replace("genre,split", "genre,genre"),
     ],
     ids=[
@@ -214,6 +215,7 @@ def test_genres_and_reasons_may_be_any_text(tmp_path: Path) -> None:
         "a cell more",
         "seconds",
         "same_as",
+        "loudness",
         "a name twice",
     ],
 )
@@ -231,9 +233,9 @@ def test_seconds_have_three_decimals(tmp_path: Path) -> None:
     lines = (tmp_path / "index.csv").read_text().splitlines()
     assert lines[0] == ",".join(store.COLUMNS)
     assert lines[1:] == [
-        "10,10,Rock,training,,,,,0.000,5,False,libsndfile,0.300,30.000,,",
-        "11,11,Jazz,validation,,,,,0.000,0,False,,0.000,30.000,,too short",
-        "12,12,Folk,test,,,,,0.000,3,False,libsndfile,30.000,30.000,,",
+        "10,10,Rock,training,,,,,0.000,5,False,libsndfile,0.300,30.000,22050,1,353,10000,-20.000,,",
+        "11,11,Jazz,validation,,,,,0.000,0,False,,0.000,30.000,22050,1,353,10000,-20.000,,too short",
+        "12,12,Folk,test,,,,,0.000,3,False,libsndfile,30.000,30.000,22050,1,353,10000,-20.000,,",
     ]
 
 

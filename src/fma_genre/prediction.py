@@ -24,6 +24,7 @@ from fma_genre.common.errors import InputError, printable
 from fma_genre.common.schema import MAX_TEXT_LENGTH
 from fma_genre.features import audio
 from fma_genre.features.build import Representation, from_description
+from fma_genre.features.conditions import band_end
 from fma_genre.features.levels import quantised_levels
 from fma_genre.features.sndfile import stderr_silenced
 from fma_genre.features.waveform import WaveformEncoder
@@ -35,10 +36,6 @@ from fma_genre.results.predictions import PICTURE_FRAMES, thumbnail
 from fma_genre.store import Description
 
 FULL_BAND = 0.9  # a file is narrow if its band ends below this share of the band that the model was trained on
-# A bin belongs to a window's band if at least MIN_FILLED of its frames are at most DEPTH below the window's maximum.
-# docs/recipe.md counts the clips that are narrow by this rule.
-MIN_FILLED = 0.05
-DEPTH = 90  # dB; deeper levels may be noise of 16-bit audio
 SILENCE = 2.0**-15  # largest standard deviation of a silent window: one step of 16-bit audio
 PROCESS = os.getpid()  # the process that imported this module
 
@@ -202,7 +199,7 @@ class Ensemble:
             return self.representation.levels(samples), 0.0
         power = self.representation.power(samples)
         assert self.settings.store.floor_db is not None
-        return quantised_levels(power, self.settings.store.floor_db), self._band(power)
+        return quantised_levels(power, self.settings.store.floor_db), band_end(power, self.frequencies)
 
     def _predict_window(self, samples: np.ndarray, levels: np.ndarray, start: float) -> tuple[np.ndarray, np.ndarray]:
         """Predict the segments of a window that begins at `start` seconds.
@@ -219,11 +216,6 @@ class Ensemble:
         clip = self._clip(levels)
         times = start + clip.even_segments()[1].cpu().numpy() * store.hop / store.sample_rate
         return self._predict_clip(clip), times
-
-    def _band(self, power: np.ndarray) -> float:
-        """Upper end in Hz of the band that a window's power (frames, bins) fills."""
-        filled = (power > power.max() * 10 ** (-DEPTH / 10)).mean(axis=0) >= MIN_FILLED
-        return float(self.frequencies[filled].max(initial=0))
 
     def _is_long_enough(self, samples: np.ndarray, has_votes: bool) -> bool:
         """Return whether a window has at least one segment, or any sample if no window has a vote yet."""

@@ -18,6 +18,11 @@ Columns of the index:
     decoder    library that decoded the clip
     decoded    length of the decoded audio in seconds
     length     length of the clip in seconds according to its file, without the part that was cut off
+    rate       sample rate of the clip in its file, in Hz; 0 if the track is left out, here and in the next four columns
+    channels   number of channels of the clip that differ
+    bit_rate   bits of the file, tags included, per second of its audio, in kbit/s; 0 if the file's length is unknown
+    bandwidth  upper end of the clip's band in Hz (see `fma_genre.features.conditions`); 0 if the clip is silent
+    loudness   mean square of the clip's samples in dB, where 0 is full scale
     same_as    lowest id of another track whose clip has the same bytes, or empty
     left_out   reason why the track is left out, or empty
 """
@@ -45,7 +50,7 @@ INDEX, LEVELS, DESCRIPTION, FRAMES = "index.csv", "levels.npy", "store.json", "f
 TYPES = {
     "track_id": int, "artist_id": int, "genre": str, "split": str, "artist": str, "title": str, "genres": str,
     "member": str, "start": float, "frames": int, "cut": bool, "decoder": str, "decoded": float, "length": float,
-    "same_as": str, "left_out": str,
+    "rate": int, "channels": int, "bit_rate": int, "bandwidth": int, "loudness": float, "same_as": str, "left_out": str,
 }  # fmt: skip
 COLUMNS = list(TYPES)
 MIN_DECODED = 0.9  # a clip is reported as incomplete if a smaller share of its length was decoded

@@ -22,7 +22,7 @@ DEMO = "demo"  # the `url` of the built-in data set's archives
 # Names that no system may have. They are used for files in metrics/, for systems in metrics/comparison.json or for
 # columns in plots/predictions.csv.
 RESERVED_NAMES = (
-    "comparison", "promoted", "majority", "fusion", "stacking", "track_id", "artist_id", "actual"
+    "comparison", "promoted", "majority", "fusion", "stacking", "conditions", "track_id", "artist_id", "actual"
 )  # fmt: skip
 # Names in data/ that no section of `waveforms` may have, in addition to those of the representations of `spectrograms`.
 RESERVED_FOLDERS = ("predictions", "work")

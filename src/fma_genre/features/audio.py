@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -25,11 +26,22 @@ MOMENT = 0.001  # s to read after a clip, to see whether the file goes on
 MP3_SYNC, EMPTY_TAG = b"\xff", b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
 
 
+class Decoded(NamedTuple):
+    """A clip before mixing and resampling."""
+
+    piece: Piece
+    cut: bool  # whether the file is longer than the requested seconds
+    file_length: float  # s of the whole file; 0 if unknown
+
+
 @dataclass(frozen=True)
 class Clip:
+    """A clip after mixing and resampling. The other fields are those of `Decoded`."""
+
     samples: np.ndarray  # (samples,) float32, mono
-    cut: bool  # whether the file is longer than the requested seconds
     piece: Piece
+    cut: bool
+    file_length: float
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,8 @@ def load(data: bytes, rate: int, seconds: float, start: float = 0) -> Clip:
     Raises:
         UnreadableClipError: nothing can be decoded, or a sample is not finite or too loud.
     """
-    piece, cut = decode(data, seconds, start)
-    return Clip(to_mono(piece.stretches, rate), cut, piece)
+    decoded = decode(data, seconds, start)
+    return Clip(to_mono(decoded.piece.stretches, rate), *decoded)
 
 
 def windows(path: Path, rate: int, seconds: float) -> Iterator[Window]:
@@ -79,11 +91,8 @@ def windows(path: Path, rate: int, seconds: float) -> Iterator[Window]:
         raise failure
 
 
-def decode(data: bytes, seconds: float, start: float = 0) -> tuple[Piece, bool]:
+def decode(data: bytes, seconds: float, start: float = 0) -> Decoded:
     """Decode `seconds` from `start`, without mixing or resampling. The part before `start` is decoded and dropped.
-
-    Returns:
-        The decoded audio, and whether the file is longer.
 
     Raises:
         UnreadableClipError: nothing can be decoded.
@@ -93,9 +102,11 @@ def decode(data: bytes, seconds: float, start: float = 0) -> tuple[Piece, bool]:
         piece = recording.read(seconds)
         if not piece.stretches:
             raise UnreadableClipError(f"no samples after {start:g} s")
-        piece = replace(piece, length=min(seconds, piece.length))
+        end = start + piece.length
         goes_on = not piece.is_last and bool(recording.read(MOMENT).stretches)
-    return piece, goes_on
+        announced = recording.announced()
+    file_length = end if not goes_on else announced if announced > end else 0.0
+    return Decoded(replace(piece, length=min(seconds, piece.length)), goes_on, file_length)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import delayed
@@ -24,6 +25,7 @@ from fma_genre.common.params import Spectrograms, Waveform
 from fma_genre.common.workers import run_in_workers
 from fma_genre.features import audio
 from fma_genre.features.build import Encoder, encoders
+from fma_genre.features.conditions import measure
 from fma_genre.features.dask_cluster import open_workers
 from fma_genre.features.sndfile import stderr_silenced
 
@@ -36,6 +38,11 @@ OUTCOME = np.dtype(
         ("decoder", "S16"),
         ("decoded", "<f8"),  # s
         ("length", "<f8"),  # s of the file, not counting the part after the cut
+        ("file_length", "<f8"),  # s of the whole file; 0 if unknown
+        ("rate", "<i4"),  # Hz; this and the next three describe the clip before mixing and resampling
+        ("channels", "<i4"),
+        ("bandwidth", "<f8"),  # Hz
+        ("loudness", "<f8"),  # dB
         ("check", "<u4"),  # CRC-32 of the clip's rows
         ("unreadable", "S128"),  # reason, or empty
     ]
@@ -121,12 +128,32 @@ def _extract_clip(job: Job, row: int, source: Clip) -> None:
     except (audio.UnreadableClipError, *zips.ZIP_ERRORS) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk, not of the clip
-        outcome = (True, 0, False, b"", 0.0, 0.0, 0, _reason(error))
+        outcome: dict[str, Any] = {"unreadable": _reason(error)}
     else:
         frames, check = _write_rows(job, row, clip.samples)
-        piece = clip.piece
-        outcome = (True, frames, clip.cut, piece.decoder.encode(), piece.seconds, piece.length, check, b"")
-    store.write_row(job.folder / OUTCOMES, row, np.array([outcome], OUTCOME))
+        outcome = {"frames": frames, "check": check, **_description(clip)}
+    store.write_row(job.folder / OUTCOMES, row, _outcome(outcome))
+
+
+def _description(clip: audio.Clip) -> dict[str, Any]:
+    """The fields of an outcome that describe a decoded clip."""
+    piece = clip.piece
+    return {
+        "cut": clip.cut,
+        "decoder": piece.decoder.encode(),
+        "decoded": piece.seconds,
+        "length": piece.length,
+        "file_length": clip.file_length,
+        **measure(piece.stretches)._asdict(),
+    }
+
+
+def _outcome(fields: Mapping[str, Any]) -> np.ndarray:
+    """An outcome (1,) of dtype OUTCOME; the other fields are 0 or empty."""
+    outcome = np.zeros(1, OUTCOME)
+    for field, value in {"done": True, **fields}.items():
+        outcome[field] = value
+    return outcome
 
 
 def _write_rows(job: Job, row: int, samples: np.ndarray) -> tuple[int, int]:

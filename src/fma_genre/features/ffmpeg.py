@@ -29,6 +29,7 @@ class FFmpeg:
         """Open the file; raise UnreadableClipError if it has no audio that FFmpeg can decode."""
         parts = _parts(descriptor)
         self._links = [_Link(parts[0])]
+        self._is_whole = len(parts) == 1
         self._decoded = self._decode(parts[1:])
         self._put_back: list[Stretch] = []
         self.has_ended = False  # whether a read reached the end of the file
@@ -62,6 +63,10 @@ class FFmpeg:
     def length(self) -> float:
         """Length of the file in seconds, as estimated from the packets read so far."""
         return float(sum(link.length() for link in self._links))
+
+    def announced(self) -> float:
+        """Length of the file in seconds according to its header, or as FFmpeg estimates it; 0 if unknown."""
+        return self._links[0].announced() if self._is_whole else 0.0
 
     def _next(self) -> Stretch | None:
         if self._put_back:
@@ -159,6 +164,10 @@ class _Link:
         if self._broke_off:  # assume that the rest has as many bytes per second
             known *= Fraction(self._part.size, max(self._part.tell(), 1))
         return max(known, self._declared())
+
+    def announced(self) -> float:
+        """Length in seconds that FFmpeg found when it opened the container; 0 if unknown."""
+        return (self._container.duration or 0) / av.time_base
 
     def _count(self, packet: av.Packet) -> None:
         time_base = self._stream.time_base or Fraction(0)

@@ -70,6 +70,10 @@ class Recording:
         self._requested.append(seconds)
         return piece
 
+    def announced(self) -> float:
+        """Length of the whole file in seconds, as its decoder announces it; 0 if unknown or after the end."""
+        return self._decoder.announced() if self._decoder else 0.0
+
     def _read_by_sndfile(self, sndfile: Sndfile, seconds: float) -> Piece:
         try:
             stretches = sndfile.read(seconds)

@@ -41,6 +41,10 @@ class Sndfile:
         longer = [said / found - 1 for said, found in sizes if 0 < found < said < UNKNOWN_SIZE]
         return max(longer, default=0) * self._samples / self._file.samplerate
 
+    def announced(self) -> float:
+        """Length of the file in seconds according to its header. It is an estimate for an MP3 without a frame count."""
+        return self._file.frames / self._file.samplerate
+
     def close(self) -> None:
         self._file.close()
 

@@ -57,6 +57,7 @@ class Comparison:
     genres: list[str]  # the classes by number of training tracks, largest first
     artists: int  # number of artists of the test tracks
     rows: list[Result]  # majority, baselines, models (each before its SVM head), fusion, stacking
+    conditions: Result | None  # the SVM that knows only the recording conditions; it is compared with no system
     models: list[Result]
     baselines: list[Result]
     members: tuple[str, ...]  # keys of the systems that the fusion averages
@@ -87,6 +88,7 @@ def compare(
     *,
     dataset: str,
     synthetic: bool,
+    conditions: System | None = None,
     inflation: float = 1,
 ) -> Comparison:
     """Compare systems on the test tracks.
@@ -97,6 +99,7 @@ def compare(
         settings: reference, members of the fusion and the stacking, and settings of the bootstrap.
         dataset: name of the data set.
         synthetic: whether the data set is the built-in demo.
+        conditions: the system of `recording_conditions`, which is only scored.
         inflation: factor by which all intervals are enlarged (see `Bootstrap`).
 
     Raises:
@@ -134,7 +137,8 @@ def compare(
     others = [row for key, row in rows.items() if key not in (majority.key, reference.key)]
     other_ensembles = [row for row in ensembles.values() if row is not ensemble]
     right = right_by_any(tracks, classes)
-    any_genre = {key: any_genre_accuracy(found.labels, right) for key, found in (rows | ensembles).items()}
+    apart = results([conditions] if conditions else [])
+    any_genre = {key: any_genre_accuracy(found.labels, right) for key, found in (rows | apart | ensembles).items()}
 
     return Comparison(
         dataset=dataset,
@@ -147,6 +151,7 @@ def compare(
         genres=genres,
         artists=len(bootstrap.artists),
         rows=list(rows.values()),
+        conditions=next(iter(apart.values()), None),
         models=[rows[model.key] for model in models],
         baselines=[rows[baseline.key] for baseline in baselines],
         members=settings.fusion,

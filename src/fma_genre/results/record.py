@@ -90,6 +90,7 @@ class Comparison:
     differences: Mapping[str, Any]  # by name, with the keys of DIFFERENCE
     ensembles: Mapping[str, Any]  # as systems
     ensemble_differences: Mapping[str, Any]  # as differences
+    conditions: Mapping[str, Any] | None = None  # as a system
     factorial: Mapping[str, Any] | None = None  # by effect, with the keys of EFFECT
 
 
@@ -145,6 +146,8 @@ def parse(values: object, where: str) -> Record:
             ("differences", DIFFERENCE), ("ensemble_differences", DIFFERENCE),
         ):  # fmt: skip
             _check_group(getattr(record.comparison, group), f"comparison.{group}", SystemName, types)
+        apart = {"conditions": conditions} if (conditions := record.comparison.conditions) else {}
+        _check_group(apart, "comparison", SystemName, SYSTEM)
         _check_group(record.comparison.factorial or {}, "comparison.factorial", EffectName, EFFECT)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None

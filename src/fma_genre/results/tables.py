@@ -32,6 +32,8 @@ def numbers(comparison: Comparison) -> dict[str, Any]:
             for found in comparison.ensemble_differences
         },
     }
+    if comparison.conditions:
+        values["conditions"] = _system_numbers(comparison.conditions, comparison)
     if comparison.factorial:
         values["factorial"] = {effect.name: _effect_numbers(effect) for effect in comparison.factorial.effects}
     return metrics.rounded(values)
