@@ -112,9 +112,9 @@ def page(title: str, sections: Iterable[Section], *, audio: bool = False) -> str
 """
 
 
-def figures(pictures: Sequence[Picture]) -> Section:
-    """The section that shows figures."""
-    return Section("Figures", "".join(map(_figure, pictures)))
+def figures(pictures: Sequence[Picture], heading: str = "Figures") -> Section:
+    """A section that shows figures."""
+    return Section(heading, "".join(map(_figure, pictures)))
 
 
 def report(markdown: str) -> Section:
