@@ -42,14 +42,15 @@ def read_results(parameters: Params, *, listen: bool) -> tuple[str, list[Section
     """Title and sections of the page on results."""
     title, _, text = documents.read_text(REPORT).partition("\n")
     sections = [page.figures(read_figures(parameters)), mistakes_section(parameters, listen=listen)]
-    data = [data_section()] if (store.DATA / store.INDEX).exists() else []
-    return title.removeprefix("# "), [*sections, *data, page.report(text)]
+    return title.removeprefix("# "), [*sections, data_section(), page.report(text)]
 
 
 def data_section() -> Section:
-    """The section on the data set: its tracks and artists, and their recording conditions."""
-    index = store.read_index(store.DATA / store.INDEX)
-    drawn = data_figures(index)
+    """The section on the data set. Without an index, it says how to get it."""
+    try:
+        drawn = data_figures(store.read_index(store.DATA / store.INDEX))
+    except (InputError, FileNotFoundError) as error:
+        return page.missing("Data", _reason(error))
     return page.figures([Picture(heading, as_svg(figure)) for heading, figure in drawn.items()], "Data")
 
 
@@ -101,15 +102,19 @@ def mistakes_section(parameters: Params, *, listen: bool) -> Section:
     except (InputError, FileNotFoundError) as error:
         if listen:
             raise
-        reason = str(error)
-        if isinstance(error, FileNotFoundError):
-            reason = f"{error.filename} is missing: `dvc pull` fetches it, or `dvc repro` makes it"
-        return track_cards.missing(reason)
+        return page.missing(track_cards.HEADING, _reason(error))
     model = loaded.pop(parameters.model)
     lists = mistakes.track_lists(model, list(loaded.values()), index)
     ids = {track.track_id for found in lists for track in found.tracks}
     excerpts = listening.excerpts(index[index["track_id"].isin(ids)], parameters) if listen else {}
     return track_cards.section(model.key, len(model.predictions.seeds), lists, excerpts)
+
+
+def _reason(error: InputError | FileNotFoundError) -> str:
+    """Why data are not shown, and which command makes them."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is missing: `dvc pull` fetches it, or `dvc repro` makes it"
+    return str(error)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fma_genre import store
 from fma_genre.results.comparison import by_size
@@ -40,14 +41,15 @@ class Measure:
 
     name: str
     unit: str
+    span: float  # smallest range of the axis, so that rounding errors do not look like differences
     values: Callable[[pd.DataFrame], pd.Series]  # (tracks,) in the unit; NaN if unknown
 
 
 MEASURES = (
-    Measure("Bandwidth", "kHz", lambda tracks: tracks["bandwidth"] / 1000),
-    Measure("Loudness", "dB", lambda tracks: tracks["loudness"]),
-    Measure("Bit rate", "kbit/s", lambda tracks: tracks["bit_rate"].where(tracks["bit_rate"] > 0)),
-    Measure("Length", "s", lambda tracks: tracks["length"]),
+    Measure("Bandwidth", "kHz", 2, lambda tracks: tracks["bandwidth"] / 1000),
+    Measure("Loudness", "dB", 6, lambda tracks: tracks["loudness"]),
+    Measure("Bit rate", "kbit/s", 20, lambda tracks: tracks["bit_rate"].where(tracks["bit_rate"] > 0)),
+    Measure("Length", "s", 2, lambda tracks: tracks["length"]),
 )
 
 
@@ -177,6 +179,7 @@ def ranges(tracks: pd.DataFrame) -> Figure:
         quantiles = pd.DataFrame({share: by_genre.quantile(share) for share in QUANTILES}).loc[genres]
         quantiles.loc[ALL] = values.quantile(list(QUANTILES))
         _quantile_lines(axes, quantiles)
+        _widen(axes, measure.span)
         axes.set_title(f"{measure.name} in {measure.unit}", fontsize=10)
         texts.append(_medians(measure, quantiles))
     for axes in panels[::2]:
@@ -197,7 +200,15 @@ def _quantile_lines(axes: Axes, quantiles: pd.DataFrame) -> None:
     axes.grid(axis="x", color=LIGHT, lw=0.5)
     axes.set_axisbelow(True)
     axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
+
+
+def _widen(axes: Axes, span: float) -> None:
+    """Widen the horizontal axis to at least `span`."""
+    low, high = axes.get_xlim()
+    missing = max(0, span - (high - low)) / 2
+    axes.set_xlim(low - missing, high + missing)
 
 
 def _medians(measure: Measure, quantiles: pd.DataFrame) -> str:

@@ -117,6 +117,15 @@ def figures(pictures: Sequence[Picture], heading: str = "Figures") -> Section:
     return Section(heading, "".join(map(_figure, pictures)))
 
 
+def missing(heading: str, reason: str) -> Section:
+    """A section without content.
+
+    Args:
+        reason: why it is missing and which command makes it, as plain text.
+    """
+    return Section(heading, f"<p>Not shown: {html.escape(reason)}</p>\n")
+
+
 def report(markdown: str) -> Section:
     """The section that shows a report in Markdown; any HTML in it is shown as text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
