@@ -68,7 +68,8 @@ def copied_archive(name: str, tracks: pd.DataFrame, folder: Path) -> Path:
     copy = folder / f"{documents.hash_json([original.sha1, asdict(change), *sources(tracks)])[:16]}.zip"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_copy(original.path, [clip.member for clip in _clips(original.path, tracks)], copy, change)
+        members = list(dict.fromkeys(clip.member for clip in _clips(original.path, tracks)))  # clips may share one
+        write_copy(original.path, members, copy, change)
     return copy
 
 

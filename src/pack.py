@@ -43,11 +43,12 @@ def main(params: Params, arguments: argparse.Namespace) -> None:
     measured = measure_all(tracks.by_path(songs), KEPT / f"{name}.jsonl")
     print_lines(summary.left_out(songs, measured))
     found = tracks.decodable(songs, measured)
+    if not found:
+        raise InputError(f"{source}: expected audio that can be decoded, found none in {len(songs)} files")
     chosen = tracks.choose_splits(found, arguments.seed, str(source))
     files, rows = tracks.make(found, chosen, params.spectrograms.seconds, arguments.clips)
-    if rows:
-        print(summary.genres(found, rows), end="\n\n")
-        print_lines(summary.remarks(found, rows, chosen))
+    print(summary.genres(found, rows), end="\n\n")
+    print_lines(summary.remarks(found, rows, chosen))
     check_trainable(pd.DataFrame(map(vars, rows), columns=["genre", "split"]), f"readable files of {source}")
 
     archives.write(audio, metadata, files, rows)
@@ -77,7 +78,7 @@ def check_songs(songs: list[Song], source: Path) -> None:
         check_trainable(listed, str(source))
         splits.check_given(list(listed["split"]), [song.artist for song in songs], str(source))
     elif listed["genre"].nunique() < 2:
-        raise InputError(f"{source}: expected at least two genres, found {listed['genre'].unique().tolist()}")
+        raise InputError(f"{source}: expected at least two genres, found only {songs[0].genre}")
 
 
 def print_lines(lines: Iterable[str]) -> None:

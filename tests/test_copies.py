@@ -4,6 +4,7 @@ import io
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import soundfile
 from project import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
+import copies
 from copies import CHANGES, CUT, SEMITONE, encode, write_copy
 from fma_genre.archives import zips
+from stores import sources
 
 RATE, SECONDS = 44100, 4
 
@@ -101,3 +104,14 @@ def test_a_copy_of_an_archive_has_the_same_members_in_order(tmp_path: Path) -> N
         assert archive.namelist() == list(contents)
         assert archive.read("fma/000/000001.mp3") == b"no audio"
         assert soundfile.info(io.BytesIO(archive.read("fma/000/000002.mp3"))).samplerate == 8000
+
+
+def test_clips_of_one_member_share_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = tmp_path / "original.zip"
+    with zipfile.ZipFile(original, "w") as archive:
+        archive.writestr("song.wav", wav(tone(440)).getvalue())
+    monkeypatch.setattr(copies.receipt, "read_receipt", lambda: None)
+    monkeypatch.setattr(copies.receipt, "open_archive", lambda *_: SimpleNamespace(path=original, sha1="0" * 40))
+    tracks = sources([1, 2], "song.wav").assign(start=[0.0, 2.0])
+    copy = copies.copied_archive("start cut", tracks, tmp_path / "copies")
+    assert zipfile.ZipFile(copy).namelist() == ["song.wav"]

@@ -60,9 +60,17 @@ NOT_RUN = {
     "PYTHONPATH=src dask scheduler": "runs until it is stopped; test_extraction.py has a cluster",
     "dask worker tcp://HOST:8786 --nthreads 1 --nworkers auto": "needs the scheduler",
     "DASK_SCHEDULER_ADDRESS=tcp://HOST:8786 dvc repro": "needs the scheduler",
-    "python -m zipfile -c mine.zip clips/": "test_extending.py runs it in a folder that has clips",
-    "python -m zipfile -c mine_metadata.zip tracks.csv": "test_extending.py runs it in a folder that has the table",
-    "sha1sum mine.zip mine_metadata.zip": "test_extending.py runs it on these archives",
+    "python src/pack.py ~/Music/genres --name mine": "test_packing.py runs it on other folders",
+    **dict.fromkeys(
+        (
+            "cd ~/gtzan",
+            '(echo path,genre,split; awk -F / \'{split(FILENAME, list, "_"); print "genres/" $0 "," $1 "," list[1]}\''
+            "     train_filtered.txt valid_filtered.txt test_filtered.txt) > filtered.csv",
+            "cd -",
+            "python src/pack.py ~/gtzan/filtered.csv --name gtzan",
+        ),
+        "test_packing.py runs it in a folder of GTZAN's shape",
+    ),
     "git checkout --ours dvc.lock metrics plots report.md": "the test of a merge conflict runs it",
     "git commit": "the test of a merge conflict runs it",
 }
@@ -72,7 +80,7 @@ INLINE_NOT_RUN = {
     "make audit": "asks a server about each package",
     "make lock": "installs the newest packages",
     "pip install .": "changes the environment; test_wheel.py installs the package",
-    "dvc exp run -S dataset=mine": "test_extending.py runs it on such a data set",
+    "dvc exp run -S dataset=mine": "test_packing.py runs it on such a data set",
     "dvc exp run -S model=mean_pool": EXTENDING,
     "dvc exp run --queue -S datasets.demo.folds.test=0,1,2,3,4": EXTENDING,
     "pip install tensorboard": TENSORBOARD,

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,12 @@ from project import PARAMS, ROOT, Project
 
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-OWN_DATA = (ROOT / "docs/data.md").read_text(encoding="utf-8").split("\n## Your own data\n")[1].split("\n## ")[0]
+OWN_DATA = (
+    (ROOT / "docs/data.md")
+    .read_text(encoding="utf-8")
+    .split("\n## Archives in the FMA's layout\n")[1]
+    .split("\n## ")[0]
+)
 BLOCK = re.compile(r"^```(\w+)\n(?:# (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
 MOST_FILES = 3
 MODELS = ("mean_pool", "birnn_small", "birnn_centred", "birnn_chroma")  # models of the recipes
@@ -50,7 +54,7 @@ AFFECTED = [
 
 def blocks(recipe: str) -> list[tuple[str, str, str]]:
     """The blocks of a recipe: kind, path of the file, and text. The recipe for a data set refers to docs/data.md."""
-    text = OWN_DATA if "(data.md#your-own-data)" in RECIPES[recipe] else RECIPES[recipe]
+    text = OWN_DATA if "(data.md#archives-in-the-fmas-layout)" in RECIPES[recipe] else RECIPES[recipe]
     return [block for block in BLOCK.findall(text) if block[0] in ("python", "yaml", "diff")]
 
 
@@ -263,33 +267,18 @@ def check_split(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_data_set_of_your_own(finished: Project, tmp_path: Path) -> None:
-    """The commands and the section of docs/data.md, with the demo's clips in folders that the page describes."""
-    project, own = finished.copy(tmp_path / "project"), tmp_path / "own"
+def test_archives_in_the_layout_of_the_fma(finished: Project, tmp_path: Path) -> None:
+    """The section of docs/data.md, with the archives of the demo."""
+    project = finished.copy(tmp_path / "project")
     receipt = read_receipt(project.path / "data/archives.json")
-    unpack(project.home / receipt.audio.sha1 / receipt.audio.name, own / "clips")
-    unpack(project.home / receipt.metadata.sha1 / receipt.metadata.name, own)
-    (script,) = [text for kind, _, text in BLOCK.findall(OWN_DATA) if kind == "bash"]
-    printed = subprocess.run(
-        ["bash", "-euc", script], cwd=own, env=project.environment, capture_output=True, text=True, check=True
-    )
     apply("A data set", project.path)
     params = (project.path / "params.yaml").read_text()
-    for sha1 in re.findall(r"^[0-9a-f]{40}", printed.stdout, re.MULTILINE):
-        params = params.replace(SHA1, sha1, 1)
-    (project.path / "params.yaml").write_text(params.replace("/data/mine", f"{own}/mine"))
+    for name, archive in (("mine.zip", receipt.audio), ("mine_metadata.zip", receipt.metadata)):
+        shutil.copy(project.home / archive.sha1 / archive.name, tmp_path / name)
+        params = params.replace(SHA1, archive.sha1, 1)
+    (project.path / "params.yaml").write_text(params.replace("/data/mine", f"{tmp_path}/mine"))
 
-    (command,) = re.findall(r"`(dvc exp run -S [^`]+)`", OWN_DATA)
-    project.run(*shlex.split(command))
+    project.run("dvc", "exp", "run", "-S", "dataset=mine")
     index, before = (pd.read_csv(path / "data/index.csv") for path in (project.path, finished.path))
     assert index.shape == before.shape
     assert yaml.safe_load((project.path / "params.yaml").read_text())["dataset"] == "mine"
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive of the demo without the archive's own folder."""
-    with zipfile.ZipFile(archive) as members:
-        for name in members.namelist():
-            path = folder / name.partition("/")[2]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(members.read(name))

@@ -409,6 +409,21 @@ def test_the_number_of_processes_changes_no_bit_of_the_outputs(checkout: Path, m
     assert outputs(checkout) == alone
 
 
+def test_a_clip_that_begins_after_the_end_of_its_file_is_left_out(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file of track 1 has three seconds; track 0 is its end, and track 5 would begin after that."""
+    other = TRACKS.replace("0,10,None,training,,,,,0.0", "0,10,None,training,,,,fma/000/000001.mp3,1.0")
+    Path("data/tracks.csv").write_text(f"{other}5,15,1980,test,,,,fma/000/000001.mp3,3.0\n")
+    spectrograms.main(parameters())
+    index = store.read_index(Path("data/index.csv")).set_index("track_id")
+    assert index["left_out"][5] == "no samples after 3 s"
+    assert index["frames"][[0, 1, 5]].tolist() == [1 + 2 * RATE // HOP, 1 + 3 * RATE // HOP, 0]
+    assert index["length"][[0, 1]].tolist() == [2, 3]
+    assert set(index["same_as"]) == {""}
+    assert "track 5 left out: no samples after 3 s\n" in capsys.readouterr().out
+
+
 def test_a_genre_without_a_readable_training_track_is_refused(checkout: Path) -> None:
     Path("data/tracks.csv").write_text(TRACKS.replace("0,10,None,training", "0,10,1980,training"))
     with pytest.raises(InputError, match=r"^readable clips in clips\.zip: expected a training track for every genre"):
@@ -511,6 +526,14 @@ def test_another_archive_or_other_tracks_are_other_work(
     monkeypatch.setattr(spectrograms.zips, "open_zip", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(spectrograms, "find_clips", lambda *_: [])
     assert len({before, fewer, inputs()}) == 3
+
+
+@pytest.mark.parametrize("place", ["fma/000/000000.mp3,0.0", ",0.001"], ids=["member", "start"])
+def test_another_place_in_the_archive_is_other_work(inputs: Callable[..., str], place: str) -> None:
+    before = inputs()
+    line = "0,10,None,training,,,,"
+    Path("data/tracks.csv").write_text(TRACKS.replace(f"{line},0.0", f"{line}{place}"))
+    assert inputs() != before
 
 
 @pytest.mark.slow

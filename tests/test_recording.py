@@ -58,6 +58,23 @@ def test_a_longer_recording_is_cut(kind: str) -> None:
     assert heard(clip.samples, TARGET) == NOTES[:5]
 
 
+@KINDS
+@pytest.mark.parametrize("start", [2, 6])
+def test_a_clip_begins_at_its_start_whichever_decoder_reads_it(kind: str, start: int) -> None:
+    """FFmpeg takes over before the clip, within it, or not at all."""
+    clip = audio.load(playable(kind), TARGET, 3, start)
+    assert clip.cut
+    assert clip.piece.length == pytest.approx(3, abs=1e-4)
+    assert len(clip.samples) == pytest.approx(3 * TARGET, abs=ROUNDING)
+    assert heard(clip.samples, TARGET) == NOTES[start : start + 3]
+
+
+@KINDS
+def test_no_recording_has_a_clip_that_begins_after_its_end(kind: str) -> None:
+    with pytest.raises(UnreadableClipError, match=r"^no samples after 11 s$"):
+        audio.load(playable(kind), TARGET, 3, SECONDS + 1)
+
+
 def test_a_recording_that_only_ffmpeg_decodes_to_its_end_is_cut() -> None:
     """libsndfile decodes only the first two seconds."""
     clip = audio.load(mp3(0, 2) + mp3(2), TARGET, 2)

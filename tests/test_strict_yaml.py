@@ -32,6 +32,7 @@ def refusal(text: str) -> str:
         ("1e-05", 1e-5), ("1E-5", 1e-5), ("1.5e-3", 1.5e-3), ("1e5", 1e5), ("-1E+5", -1e5), ("1e-5  # small", 1e-5),
         ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
         ("cnn", "cnn"), ("1e", "1e"), ("1e5x", "1e5x"), ("1e5_0", "1e5_0"), ("69e818c0", "69e818c0"),
+        ("0b92aeb9170708b4a0bf", "0b92aeb9170708b4a0bf"),  # a checksum, from which `dvc exp run -S` drops the quotes
         ("v1_000", "v1_000"), ("x:y", "x:y"), ("'010'", "010"), ('"yes"', "yes"),
         ("two\n  lines", "two lines"), ("[1, 2.0, a]", [1, 2.0, "a"]), ("{b: 1}", {"b": 1}),
     ],

@@ -375,6 +375,11 @@ def test_a_start_that_is_not_a_number_of_milliseconds_is_refused(value: str) -> 
     assert refusal(with_values("track/start", value)).startswith(expected)
 
 
+def test_a_member_that_no_table_can_hold_is_refused() -> None:
+    expected = "tracks.csv: track 1: expected a member without a carriage return, found 'a\\rb.wav'"
+    assert refusal(with_values("track/member", '"a\rb.wav"')) == expected
+
+
 def test_names_are_text_on_one_line() -> None:
     found = read(with_values("artist/name", '"a\n  b"', "\x1b[2J", "e\u0301", "x" * 999))["artist"].tolist()
     assert found == ["a b", "?[2J", "\u00e9", "x" * 200]

@@ -171,6 +171,8 @@ def _check_values(table: pd.DataFrame, name: str) -> None:
     _refuse(table[~_are_ids(table["artist_id"])], "artist_id", "a whole number of up to 15 digits as artist_id", name)
     too_long = table[table["member"].str.len() > MAX_MEMBER_LENGTH]
     _refuse(too_long, "member", f"a member of at most {MAX_MEMBER_LENGTH} characters", name)
+    unreadable = table["member"].str.contains("\r", regex=False)  # the csv module writes it without quotes
+    _refuse(table[unreadable], "member", "a member without a carriage return", name)
     is_start = table["start"].str.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?")
     in_range = table["start"].where(is_start, "0").astype("float64") <= MAX_START
     _refuse(table[~(is_start & in_range)], "start", f"a start from 0 to {MAX_START} s in whole milliseconds", name)

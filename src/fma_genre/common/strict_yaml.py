@@ -25,7 +25,7 @@ CORE_SCHEMA = {  # YAML 1.2's core schema: the type of an unquoted scalar
 OCTAL = re.compile(r"[-+]?0[0-9]+")  # an octal number in YAML 1.1
 EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")  # DVC writes 1e-05, which YAML 1.1 reads as a string
 # A string in YAML 1.2 that DVC's parser reads as a number, such as _1 or +.5_.
-ALMOST_A_NUMBER = re.compile(r"[-+]?(0o)?[0-9._]+([eE][-+]?[0-9]+)?|[-+]?0[bx][0-9a-fA-F_]+")
+ALMOST_A_NUMBER = re.compile(r"[-+]?(0o)?[0-9._]+([eE][-+]?[0-9]+)?|[-+]?(0b[01_]+|0x[0-9a-fA-F_]+)")
 UNCOMMON_BREAK = re.compile(r"[\x85\u2028\u2029]")
 MAX_KEYS = 5  # largest number of keys in a dotted name that a message shows
 

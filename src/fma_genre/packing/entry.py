@@ -52,10 +52,9 @@ def edit(text: str, name: str, entry: Mapping[str, Any]) -> str:
     """
     expected = parse(text)
     if name in expected["datasets"]:
-        for role in ROLES:
-            for key, value in entry[role].items():
-                text = set_value(text, ("datasets", name, role, key), json.dumps(value, ensure_ascii=False))
-        text = set_value(text, ("datasets", name, "subset"), entry["subset"])
+        changes = [([role, key], value) for role in ROLES for key, value in entry[role].items()]
+        for path, value in [*changes, (["subset"], entry["subset"])]:
+            text = set_value(text, ["datasets", name, *path], json.dumps(value, ensure_ascii=False))
         expected["datasets"][name] |= entry
     else:
         text = add(text, ("datasets", name), entry)

@@ -105,7 +105,7 @@ def _read_folder(folder: Path) -> list[Song]:
         InputError: an audio file is in no folder of a genre.
     """
     songs = []
-    for path in _audio_files(folder, ()):
+    for path in _audio_files(folder, tuple(folder.resolve().parents)):
         parts = [_text(part) for part in path.relative_to(folder).parts]
         name = "/".join(parts)
         if len(parts) == 1:
@@ -115,7 +115,7 @@ def _read_folder(folder: Path) -> list[Song]:
 
 
 def _audio_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the audio files below a folder, which may contain links to other folders, even to one that contains it."""
+    """Yield the audio files below a folder. Links to other folders are followed, but not to those `above` this one."""
     real = folder.resolve()
     if real in above:
         return
@@ -161,16 +161,15 @@ def _read_table(table: Path) -> list[Song]:
 
 def _check_columns(columns: list[str], table: Path) -> list[str]:
     known = [*REQUIRED, *OPTIONAL]
+    expected = f"the columns {', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
     for column in columns:
-        if column not in known or columns.count(column) > 1:
-            found = f"{one_line(column)!a}{' twice' if column in known else ''}"
-            raise InputError(
-                f"{table}: expected the columns {', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)},"
-                f" found {found}{schema.suggestion(column, known)}"
-            )
+        if column not in known:
+            raise InputError(f"{schema.mismatch(str(table), expected, column)}{schema.suggestion(column, known)}")
+        if columns.count(column) > 1:
+            raise InputError(f"{table}: expected {expected}, found {column} twice")
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
-        raise InputError(f"{table}: expected the columns {', '.join(REQUIRED)}, found no column {missing[0]}")
+        raise InputError(f"{table}: expected {expected}, found no {missing[0]}")
     return columns
 
 

@@ -97,11 +97,15 @@ def remarks(found: Sequence[Found], tracks: Sequence[Track], chosen: Sequence[st
 
 def _about_artists(found: Sequence[Found]) -> Iterator[str]:
     unknown = sum(not splits.artist_key(each.artist) for each in found)
-    if unknown:
-        count = "No song has an artist" if unknown == len(found) else f"{unknown} of {len(found)} songs have no artist"
+    if not unknown:
+        return
+    count = "no song has an artist" if unknown == len(found) else f"{unknown} of {len(found)} songs have no artist"
+    if found[0].song.split:
+        yield f"{count}: whether the given split has an artist in two splits cannot be checked"
+    else:
         yield (
-            f"{count}, so tracks of an artist may be in several splits, which makes scores too high. The column"
-            " `artist` of a CSV file or tags in the files prevent this."
+            f"{count}: tracks of an artist may be in several splits, which makes scores too high;"
+            " a column `artist` in a CSV file, or tags in the files, prevent this"
         )
 
 

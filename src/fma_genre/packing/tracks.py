@@ -42,7 +42,7 @@ def choose_splits(found: Sequence[Found], seed: int, name: str) -> list[str]:
     Raises:
         InputError: an artist is in two of the given splits.
     """
-    if found and found[0].song.split:
+    if found[0].song.split:
         given = [each.song.split for each in found]
         splits.check_given(given, [each.artist for each in found], name)
         return given

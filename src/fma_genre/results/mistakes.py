@@ -14,7 +14,7 @@ from fma_genre import store
 from fma_genre.results import metrics
 from fma_genre.results.systems import System
 
-LISTED = 10  # tracks in each list
+LISTED = 30  # tracks in each list
 CURVES = 3  # genres of a track whose probabilities are shown over time
 
 
