@@ -93,7 +93,7 @@ def test_lines_are_quantiles() -> None:
             for found, quantiles in zip(lines[3 * row : 3 * row + 3], expected, strict=True):
                 np.testing.assert_allclose(found, quantiles)
     low, high = np.quantile(used["loudness"], [0.05, 0.95])
-    assert f"Loudness: {low:.4g} to {high:.4g} dB for 90 % of the tracks".replace("-", "−") in words(figure)
+    assert f"Loudness: {low:.1f} to {high:.1f} dB for 90 % of the tracks".replace("-", "−") in words(figure)
 
 
 def test_unknown_and_equal_values_are_drawn() -> None:

@@ -224,7 +224,7 @@ def _medians(measure: Measure, quantiles: pd.DataFrame) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.1f}".removesuffix(".0").replace("-", "−")
 
 
 def _genre_rows(axes: Axes, names: Iterable[str]) -> None:
