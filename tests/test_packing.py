@@ -849,7 +849,7 @@ def melodies(path: Path, songs: int = 10) -> Path:
 
 @pytest.mark.slow
 def test_the_pipeline_runs_on_packed_music(finished: Project, tmp_path: Path) -> None:
-    """The printed command works; the split is the packed one, and the networks tell low tones from high ones."""
+    """The printed command works, and the stages read the tracks that were packed."""
     project = finished.copy(tmp_path / "project")
     output = project.run("python", "src/pack.py", str(melodies(tmp_path / "music")), "--name", "mine").stdout
     (command,) = re.findall(r"^(dvc exp run -S dataset=\w+) ", output, re.MULTILINE)
