@@ -2,7 +2,7 @@
 
     python src/show.py [--listen]    --listen embeds an excerpt of each listed track
 
-The page opens in any browser, even offline.
+The page opens in any browser, even offline. Before the first training it shows the data alone.
 """
 
 import argparse
@@ -16,8 +16,10 @@ from fma_genre.common import documents, files, params
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Params
 from fma_genre.results import mistakes, page, systems, track_cards
+from fma_genre.results.data_charts import data_figures
 from fma_genre.results.figures import CONFUSION, headings
 from fma_genre.results.page import Picture, Section
+from fma_genre.results.style import as_svg
 
 PAGE, FIGURES, REPORT = Path("page.html"), Path("plots/comparison"), Path("report.md")
 MATRICES = Path("plots/confusion.csv")
@@ -25,13 +27,31 @@ MAX_FIGURE_BYTES = 1 << 26
 
 
 def main(parameters: Params, *, listen: bool = False) -> None:
-    report = documents.read_text(REPORT)
-    title, _, text = report.partition("\n")
-    sections = [page.figures(read_figures(parameters)), mistakes_section(parameters, listen=listen), page.report(text)]
-    html = page.page(title.removeprefix("# "), sections, audio=listen)
+    if (store.DATA / store.INDEX).exists() and not (REPORT.exists() or listen):
+        title, sections = parameters.dataset, [data_section()]
+        print(f"{REPORT} is missing, so the page shows only the data: `dvc repro` trains the models")
+    else:
+        title, sections = read_results(parameters, listen=listen)
+    html = page.page(title, sections, audio=listen)
     files.export(PAGE, html.encode())
     licences = "; it contains recordings, so check their licences before you share it" if listen else ""
     print(f"{PAGE.resolve().as_uri()}: open it in a browser{licences}")
+
+
+def read_results(parameters: Params, *, listen: bool) -> tuple[str, list[Section]]:
+    """Title and sections of the page on results."""
+    title, _, text = documents.read_text(REPORT).partition("\n")
+    sections = [page.figures(read_figures(parameters)), mistakes_section(parameters, listen=listen)]
+    return title.removeprefix("# "), [*sections, data_section(), page.report(text)]
+
+
+def data_section() -> Section:
+    """The section on the data set. Without an index, it says how to get it."""
+    try:
+        drawn = data_figures(store.read_index(store.DATA / store.INDEX))
+    except (InputError, FileNotFoundError) as error:
+        return page.missing("Data", _reason(error))
+    return page.figures([Picture(heading, as_svg(figure)) for heading, figure in drawn.items()], "Data")
 
 
 def read_figures(parameters: Params) -> list[Picture]:
@@ -82,15 +102,19 @@ def mistakes_section(parameters: Params, *, listen: bool) -> Section:
     except (InputError, FileNotFoundError) as error:
         if listen:
             raise
-        reason = str(error)
-        if isinstance(error, FileNotFoundError):
-            reason = f"{error.filename} is missing: `dvc pull` fetches it, or `dvc repro` makes it"
-        return track_cards.missing(reason)
+        return page.missing(track_cards.HEADING, _reason(error))
     model = loaded.pop(parameters.model)
     lists = mistakes.track_lists(model, list(loaded.values()), index)
     ids = {track.track_id for found in lists for track in found.tracks}
     excerpts = listening.excerpts(index[index["track_id"].isin(ids)], parameters) if listen else {}
     return track_cards.section(model.key, len(model.predictions.seeds), lists, excerpts)
+
+
+def _reason(error: InputError | FileNotFoundError) -> str:
+    """Why data are not shown, and which command makes them."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is missing: `dvc pull` fetches it, or `dvc repro` makes it"
+    return str(error)
 
 
 if __name__ == "__main__":

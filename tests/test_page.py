@@ -25,7 +25,9 @@ from fma_genre.results.page import Picture
 from project import PARAMS, Project
 
 MODELS = 2  # in tests/params.yaml
-PICTURES = len(FIGURES) + len(MODEL_FIGURES) * MODELS
+DATA = ["Tracks and artists", "Sample rates and channels", "Bandwidth, loudness, bit rate and length"]
+RESULTS = len(FIGURES) + len(MODEL_FIGURES) * MODELS
+PICTURES = RESULTS + len(DATA)
 LISTS = ("Most confident mistakes", "Closest calls", "Disagreements")
 HEADING = re.compile("<h3>(.*?)</h3>\n<figure>")  # of a figure
 AUDIO = len(LISTS) * LISTED  # at most
@@ -117,7 +119,7 @@ def test_the_page_contains_all_its_pictures(shown: Path) -> None:
 
 def test_the_page_shows_all_figures_in_order_with_their_headings(shown: Path) -> None:
     models = load(shown.parent / "params.yaml").models
-    assert HEADING.findall(shown.read_text()) == list(headings(models).values())
+    assert HEADING.findall(shown.read_text()) == [*headings(models).values(), *DATA]
 
 
 def test_the_page_shows_a_figure_without_a_heading(finished: Project, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_the_page_shows_a_figure_without_a_heading(finished: Project, tmp_path: 
     project.run_here("src/show.py")
     found = HEADING.findall((project.path / "page.html").read_text())
     assert len(found) == PICTURES
-    assert found[-1] == "another"
+    assert found[RESULTS - 1] == "another"
     assert "Agreement of the models" not in found
 
 

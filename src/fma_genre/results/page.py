@@ -112,9 +112,18 @@ def page(title: str, sections: Iterable[Section], *, audio: bool = False) -> str
 """
 
 
-def figures(pictures: Sequence[Picture]) -> Section:
-    """The section that shows figures."""
-    return Section("Figures", "".join(map(_figure, pictures)))
+def figures(pictures: Sequence[Picture], heading: str = "Figures") -> Section:
+    """A section that shows figures."""
+    return Section(heading, "".join(map(_figure, pictures)))
+
+
+def missing(heading: str, reason: str) -> Section:
+    """A section without content.
+
+    Args:
+        reason: why it is missing and which command makes it, as plain text.
+    """
+    return Section(heading, f"<p>Not shown: {html.escape(reason)}</p>\n")
 
 
 def report(markdown: str) -> Section:

@@ -146,7 +146,8 @@ def _legend(comparison: Comparison) -> str:
         sentences.append(
             "The row conditions is no system of the comparison: an SVM that knows only the sample rate, channels, bit"
             " rate, bandwidth, loudness and length of a clip, and hears no music. The more of the genres it finds, the"
-            " more the recording conditions reveal, and a model may use them."
+            " more the recording conditions reveal, and a model may use them. Bandwidth, loudness and a variable bit"
+            " rate also depend on the music."
         )
     return " ".join(sentences)
 

@@ -85,7 +85,7 @@ def set_title(figure: Figure, title: str) -> None:
 
 
 def describe(figure: Figure, *sentences: str) -> None:
-    """Say what a figure shows, for readers who do not see it: `save` writes this into the SVG file as its title."""
+    """Say what a figure shows, for readers who do not see it: `as_svg` writes this into the SVG file as its title."""
     figure.set_label(" ".join(sentences))
 
 
@@ -105,9 +105,14 @@ def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-@styled
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, without date and random ids, so that the same figure gives the same bytes.
+    """Write a figure as an SVG file."""
+    export(path, as_svg(figure))
+
+
+@styled
+def as_svg(figure: Figure) -> bytes:
+    """Convert a figure to SVG, without date and random ids, so that the same figure gives the same bytes.
 
     The file's title is the description of the figure or, if it has none, its heading.
     """
@@ -116,4 +121,4 @@ def save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # characters missing from the font become boxes
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Title": " ".join(text.split())})
-    export(path, svg.getvalue())
+    return svg.getvalue()

@@ -14,15 +14,6 @@ WIDTH, HEIGHT, TOP, LEFT, BELOW = 320, 64, 6, 42, 16
 MARK = '<svg class="mark" viewBox="0 0 28 8" aria-hidden="true"><path class="{}" d="M0 4H28"/></svg>'
 
 
-def missing(reason: str) -> Section:
-    """The section without lists.
-
-    Args:
-        reason: why they are missing and which command makes them, as plain text.
-    """
-    return Section(HEADING, f"<p>Not shown: {html.escape(reason)}</p>\n")
-
-
 def section(model: str, runs: int, lists: Sequence[TrackList], excerpts: Mapping[int, bytes] | None = None) -> Section:
     """The section with lists of tracks; only the first list is open.
 
