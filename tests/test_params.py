@@ -281,9 +281,9 @@ def test_baselines_are_optional() -> None:
 NESTED: Any = {"a": {"a": {"a": [{"a": [1, {}]}]}}}
 ODD_VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 7, 512, 10**12, 10**400, HUGE, -HUGE, 0.0, 0.5, 1e-300, 1e308, math.nan, math.inf,
-    -math.inf, "", "1", "cnn", "mel", "demo", "bfloat16", "a" * 10**5, "a\nb", "\0", "\x1b[31m", "\ud800", [], [[]], [None], [1],
+    -math.inf, "", "1", "cnn", "mel", "demo", "a" * 10**5, "a\nb", "\0", "\x1b[31m", "\ud800", [], [[]], [None], [1],
     [HUGE], [math.nan], list(range(101)), {}, {"a": 1}, {None: 1}, {"\n": {}}, {HUGE: 1}, {(1, 2): 1}, NESTED, b"bytes",
-    1j,
+    1j, "bfloat16",
 ]  # fmt: skip
 
 
