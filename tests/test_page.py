@@ -153,7 +153,7 @@ def test_names_cannot_add_elements_to_the_page() -> None:
 def test_sections_are_linked_in_their_order(shown: Path) -> None:
     text = shown.read_text()
     links = re.findall(r'<a href="#(.*?)">(.*?)</a>', text)
-    assert links == [(heading.lower(), heading) for heading in ("Figures", "Mistakes", "Report")]
+    assert links == [(heading.lower(), heading) for heading in ("Figures", "Mistakes", "Data", "Report")]
     assert re.findall('<section id="(.*?)"', text) == [name for name, _ in links]
     levels = [int(level) for level in re.findall(r"<h(\d)>", text)]
     assert levels[0] == 1
@@ -292,11 +292,11 @@ def test_text_and_curves_stand_out(audible: Path, tab: Tab, dark: bool) -> None:
 def test_the_keyboard_reaches_and_opens_everything(audible: Path, tab: Tab) -> None:
     tab.open(audible)
     visited = []
-    for _ in range(3):
+    for _ in range(4):
         tab.press("Tab")
         visited.append(tab.run("document.activeElement.textContent"))
         assert tab.run("getComputedStyle(document.activeElement).outlineStyle") == "solid", "the focus is visible"
-    assert visited == ["Figures", "Mistakes", "Report"]
+    assert visited == ["Figures", "Mistakes", "Data", "Report"]
 
     tab.run("document.querySelector(\"nav a[href='#mistakes']\").focus()")
     tab.press("Enter")
@@ -362,7 +362,7 @@ def test_damaged_data_leave_the_figures(
     project.run_here("src/show.py")
     text = (project.path / "page.html").read_text()
     assert f"<p>Not shown: {reason}" in text
-    assert len(HEADING.findall(text)) == PICTURES
+    assert len(HEADING.findall(text)) == (RESULTS if name == "data/index.csv" else PICTURES)
 
 
 def test_a_damaged_confusion_matrix_is_named(results: Path) -> None:
