@@ -50,7 +50,6 @@ RERUNS: dict[str, set[str]] = {
     "fma_genre/archives": {"download", "split", "spectrograms", RAW},
     "fma_genre/archives/cells.py": {"download", "split", "spectrograms", RAW, "compare"},
     "fma_genre/features": {"spectrograms", RAW},
-    "fma_genre/listening.py": set(),
     "fma_genre/model_card.py": {"promote"},
     "fma_genre/store.py": {"spectrograms", RAW, "baseline@svm", "compare", "promote"} | CODE,
     "fma_genre/prediction.py": set(),
