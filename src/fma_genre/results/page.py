@@ -32,6 +32,8 @@ a, summary, audio { border-radius: 3px; outline-offset: 2px }
 a { color: var(--predicted) }
 :focus-visible { outline: 3px solid var(--predicted) }
 nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; list-style: none; padding: 0 }
+.figures { display: grid; gap: 0 2rem; grid-template-columns: repeat(auto-fill, minmax(min(33rem, 100%), 1fr)) }
+.figures > div { min-width: 0 }
 figure, .wide { overflow-x: auto }
 figure { background: #fff; border: 1px solid var(--line); border-radius: 6px; box-sizing: border-box; margin: 0;
          max-width: 100%; padding: .5rem; width: fit-content }
@@ -114,7 +116,7 @@ def page(title: str, sections: Iterable[Section], *, audio: bool = False) -> str
 
 def figures(pictures: Sequence[Picture], heading: str = "Figures") -> Section:
     """A section that shows figures."""
-    return Section(heading, "".join(map(_figure, pictures)))
+    return Section(heading, f'<div class="figures">\n{"".join(map(_figure, pictures))}</div>\n')
 
 
 def missing(heading: str, reason: str) -> Section:
@@ -175,7 +177,7 @@ def _figure(picture: Picture) -> str:
     data, heading = base64.b64encode(picture.svg).decode(), html.escape(picture.heading)
     alt = html.escape(description(picture.svg) or picture.heading)
     image = f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
-    return f"<h3>{heading}</h3>\n<figure>{image}</figure>\n{picture.more}"
+    return f"<div>\n<h3>{heading}</h3>\n<figure>{image}</figure>\n{picture.more}</div>\n"
 
 
 def description(svg: bytes) -> str:
