@@ -4,6 +4,7 @@ The fast tests have fakes of DVC, make and GitHub's program gh, and a real git. 
 """
 
 import base64
+import itertools
 import os
 import re
 import shutil
@@ -352,11 +353,14 @@ def test_the_runners_own_passwords_are_neither_used_nor_replaced(runner: Runner)
     asked = runner.folder / "asked"
     helper = f'!f() {{ echo "$1" >> {asked}; echo username=owner; echo password=private; }}; f'
     runner.fakes.add("gh", "print('username=x-access-token\\npassword=' + os.environ['GH_TOKEN'])")
+    system, user = runner.folder / "system", runner.folder / ".gitconfig"
+    (runner.folder / ".netrc").write_text("machine 127.0.0.1 login owner password private\n")
     with server() as (address, seen):
-        for key in ("credential.helper", f"credential.{address}.helper"):
-            runner.git("config", "--file", str(runner.folder / ".gitconfig"), key, helper)
+        for file, key in itertools.product((system, user), ("credential.helper", f"credential.{address}.helper")):
+            runner.git("config", "--file", str(file), key, helper)
+        runner.git("config", "--file", str(user), "url.ssh://owner@localhost/.insteadOf", f"{address}/")
         runner.finish(PREPARE, RUN, overrides="a=b")
-        done = runner.run(STORE, "a=b", GITHUB_SERVER_URL=address)
+        done = runner.run(STORE, "a=b", GITHUB_SERVER_URL=address, GIT_CONFIG_SYSTEM=str(system))
     assert done.returncode == 1
     assert "experiment: git " in done.stderr
     token = base64.b64encode(b"x-access-token:secret").decode()

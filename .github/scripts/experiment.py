@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from posted import postable
@@ -72,7 +73,7 @@ def store() -> None:
         print("Nothing has changed")
         return
     call("git", "commit", "--quiet", "--message", title())
-    call("git", *OWN_LOGIN, "push", "--quiet", f"{address()}.git", f"HEAD:refs/heads/{branch()}")
+    push(f"HEAD:refs/heads/{branch()}")
 
 
 def propose() -> None:
@@ -137,6 +138,14 @@ def clone() -> Path:
     if home.is_relative_to(checkout()):
         sys.exit(f"experiment: FMA_HOME: expected a folder outside the checkout, found {home}")
     return home / "experiments" / os.environ["GITHUB_REPOSITORY"]
+
+
+def push(reference: str) -> None:
+    """Push to the repository with GH_TOKEN; git would prefer a password in the user's ~/.netrc to it."""
+    command = ("git", *OWN_LOGIN, "push", "--quiet", f"{address()}.git", reference)
+    with tempfile.TemporaryDirectory() as home:  # empty: without .netrc and .gitconfig, which may replace the address
+        variables = {**environment(), "HOME": home, "GIT_CONFIG_GLOBAL": os.devnull}
+        subprocess.run(command, cwd=clone(), env=variables, check=True)
 
 
 def call(*command: str, given: str | None = None) -> None:
