@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from fma_genre.common import documents, files, yaml_edits
+from fma_genre.common import documents, files
 from fma_genre.common.errors import InputError
+from fma_genre.packing import yaml_edits
 from rehearsal_archives import DESCRIPTION
 
 ROOT = Path(__file__).resolve().parents[1]

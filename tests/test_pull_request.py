@@ -677,7 +677,17 @@ def test_another_promoted_model_is_compared_on_the_machine_of_the_branch() -> No
     assert "**The promoted model is `birnn` instead of `cnn`, and its test accuracy rises clearly.** +50.0 [" in text
     assert "| `cnn` → `birnn` (promoted) | 50.0 → 100.0 |" in text
     assert "the *resolution* of the difference between the two models is for another number of rows" in text
+    assert "For the promoted models, the accuracies of `cnn` above are from this branch." in text
+    assert "contain this difference" not in text
     assert Comparison(base, branch).pairs == [Pair("cnn", "birnn")]
+
+
+def test_other_packages_may_be_the_cause_too() -> None:
+    base, branch = (results({"cnn": text}, stages=evaluated("cnn", text)) for text in ("ab", "b"))
+    branch = replace(branch, packages={"torch": "2.14.0"})
+    assert "differs only by the machine or the packages that trained it.**" in verdict(base, branch)
+    text = pull_request.report(base, branch, base="main")
+    assert "which is the effect of another machine or of the changed packages." in text
 
 
 def test_what_a_branch_edits_on_another_machine_contains_both_differences() -> None:
@@ -691,7 +701,7 @@ def test_what_a_branch_edits_on_another_machine_contains_both_differences() -> N
     text = pull_request.report(base, branch, base="main")
     assert Comparison(base, branch).pairs == [Pair("cnn", "cnn")]
     assert "**Another machine**: `extract` had the same inputs" in text
-    assert "The changes above contain this difference, too." in text
+    assert "The changes of the edited systems contain this difference, too." in text
     assert "| `evaluate@cnn` | `lr` `1.0` → `2.0` |" in text
     assert "Also changed" not in text
 

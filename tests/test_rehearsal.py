@@ -19,10 +19,10 @@ import yaml
 
 from fma_genre.archives import clips, tracks, zips
 from fma_genre.archives.tracks import SPLITS, SUBSETS
-from fma_genre.common import yaml_edits
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Expect, Synthesis
 from fma_genre.fetch import demo
+from fma_genre.packing import yaml_edits
 from project import ROOT, Project, create
 from real import REAL, needs_real
 

@@ -11,8 +11,8 @@ from fma_genre.common.errors import InputError
 from fma_genre.common.files import resolve, write_text
 from fma_genre.common.params import Params
 from fma_genre.common.strict_yaml import parse
-from fma_genre.common.yaml_edits import add, set_value
 from fma_genre.packing.archives import SUBSET
+from fma_genre.packing.yaml_edits import add, set_value
 
 PARAMS = Path("params.yaml")
 ROLES = ("audio", "metadata")

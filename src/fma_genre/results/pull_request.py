@@ -100,6 +100,10 @@ class Comparison:
         return [promoted, *edited] if promoted and promoted.before != promoted.after else edited
 
     @property
+    def has_other_packages(self) -> bool:
+        return self.before.packages != self.after.packages
+
+    @property
     def same_networks(self) -> list[str]:
         """Models with the same weights in both revisions. The weights of baselines are not stored."""
         weights = {key: (_weights(self.before, key), _weights(self.after, key)) for key in self.common}
@@ -263,7 +267,8 @@ def _promotion(pair: Pair) -> str:
 def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]) -> str:
     """The change of the promoted model's accuracy, on validation tracks if there are any."""
     if pair.before == pair.after and pair.after in comparison.elsewhere:
-        return "it differs only by the machine that trained it"
+        packages = " or the packages" if comparison.has_other_packages else ""
+        return f"it differs only by the machine{packages} that trained it"
     if not changed:
         known = pair.before in comparison.before.systems and pair.after in comparison.after.systems
         return "it predicts the same" if known else "their accuracies cannot be compared"
@@ -349,10 +354,10 @@ def _elsewhere(comparison: Comparison, base: str) -> Iterator[str]:
     origins = [stage for stage, change in comparison.stages.items() if change.is_origin]
     if not origins:
         return
-    also = " The changes above contain this difference, too." if comparison.pairs else ""
     yield (
-        f"**Another machine**: {_list(origins)} had the same inputs as in {_code(base)}, but other outputs, so they ran"
-        f" on another machine.{also} To compare on one machine, run both revisions there."
+        f"**Another machine**: {_list(origins)} had the same inputs as in {_code(base)}, but other outputs, which is the"
+        f" effect of another machine{' or of the changed packages' if comparison.has_other_packages else ''}."
+        f"{_consequence(comparison)} To compare on one machine, run both revisions there."
     )
     if comparison.elsewhere:
         rows = [
@@ -365,6 +370,17 @@ def _elsewhere(comparison: Comparison, base: str) -> Iterator[str]:
             sides = [_score(side, key, split) for split in METRICS for side in (comparison.before, comparison.after)]
             rows.append([_code(key), *sides])
         yield table(rows)
+
+
+def _consequence(comparison: Comparison) -> str:
+    """State which side of the changes above is from which machine; empty without changes."""
+    promoted = comparison.promoted
+    if promoted and promoted.before != promoted.after and promoted.before in comparison.elsewhere:
+        own = f" For the promoted models, the accuracies of {_code(promoted.before)} above are from this branch."
+        edited = len(comparison.pairs) > 1
+    else:
+        own, edited = "", bool(comparison.pairs)
+    return own + (" The changes of the edited systems contain this difference, too." if edited else "")
 
 
 def _score(results: Results, key: str, split: str) -> str:
