@@ -406,6 +406,12 @@ def test_a_given_split_with_duplicates_on_both_sides_is_remarked_upon(project: P
     )
     assert "no artist" not in output
 
+    without_artists = [{key: row[key] for key in ("path", "genre", "split")} for row in rows_of(folder)]
+    output = pack(project, list_of(folder / "songs.csv", without_artists), name="unknown")
+    assert "same bytes are in different splits" in output
+    found = table(project, "unknown").set_index("title")
+    assert found["artist_id"].nunique() == len(found)
+
 
 # The same bytes everywhere. ---------------------------------------------------------------------------------------
 
@@ -650,6 +656,10 @@ REFUSED: dict[str, tuple[Callable[[list[dict[str, object]]], list[dict[str, obje
     "a repeated row": (
         lambda rows: [rows[0], *rows],
         r"\S+: line 3: expected every file and start once, found those of \S+: line 2 again",
+    ),
+    "parts of a file in two splits": (
+        lambda rows: [rows[0] | {"start": 0}, rows[0] | {"start": 0.5, "split": "test"}],
+        r"\S+: line 3: expected the split training, which \S+: line 2 has for another part of the file, found test",
     ),
 }
 

@@ -143,6 +143,7 @@ def _read_table(table: Path) -> list[Song]:
     csv.field_size_limit(MAX_CELL)
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     songs: dict[tuple[Path, float | None], Song] = {}
+    first_parts: dict[Path, Song] = {}
     try:
         columns = _check_columns([cell.strip() for cell in next(rows, [])], table)
         for cells in filter(None, rows):
@@ -153,6 +154,10 @@ def _read_table(table: Path) -> list[Song]:
             earlier = songs.setdefault((song.path, song.start), song)
             if earlier is not song:
                 raise InputError(f"{where}: expected every file and start once, found those of {earlier.where} again")
+            first = first_parts.setdefault(song.path, song)
+            if first.split != song.split:
+                expected = f"the split {first.split}, which {first.where} has for another part of the file"
+                raise InputError(f"{where}: expected {expected}, found {song.split}")
     except csv.Error as error:
         raise InputError(f"{table}: line {rows.line_num}: expected CSV, found: {error}") from error
     _check_exist(list(songs.values()))
