@@ -17,6 +17,7 @@ import warnings
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from fma_genre.archives import clips, tracks, zips
 from fma_genre.common.params import Spectrograms
 from fma_genre.features import audio, extraction
 from fma_genre.packing import entry, measuring, parts, splits, summary
-from fma_genre.packing.songs import SUFFIXES
+from fma_genre.packing.songs import SUFFIXES, Song
 from project import PARAMS, ROOT, Project
 
 PACK = str(ROOT / "src/pack.py")
@@ -225,6 +226,13 @@ def test_clips_never_overlap_and_fit_the_file() -> None:
         assert found[0] >= 0
         assert duration <= seconds + parts.SURPLUS or found[-1] + seconds <= duration
         assert all(round(start, 3) == start for start in found)
+
+
+def test_no_clip_starts_later_than_a_table_of_tracks_allows() -> None:
+    song = Song(Path("a.flac"), "a.flac", "a.flac", "rock")
+    measured = measuring.Measured(seconds=200_000, length=200_000)
+    assert max(parts.clips_of(song, measured, 30, 100)) <= tracks.MAX_START
+    assert max(parts.clips_of(replace(song, start=86_000, seconds=86_400), measured, 30, 100)) <= tracks.MAX_START
 
 
 def test_several_clips_of_a_song_share_a_file_and_a_split(project: Project, tmp_path: Path) -> None:
@@ -714,7 +722,7 @@ def test_a_part_that_is_shorter_than_a_clip_is_refused(project: Project, tmp_pat
         (b"path,genre,path\n", "expected the columns path, genre, and optionally .*, found path twice"),
         (b"path,genre\na\n", "line 2: expected 2 columns, found 1"),
         (b'path,genre\n"a,b\n', "line 2: expected CSV, found: unexpected end of data"),
-        (b"path,genre\n", "expected audio files in folders named by genre, found none"),
+        (b"path,genre\n", "expected a row for each song, found none"),
         (b"path,genre\na\0b,c\n", "line 2: .*"),
         (b"path,genre\nsongs.csv,ro\xe9k\n", r"line 2: expected a genre .* in UTF-8, found 'ro\\udce9k'"),
     ],

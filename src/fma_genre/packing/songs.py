@@ -66,13 +66,13 @@ def read(source: Path) -> list[Song]:
         InputError: there is no such source, a row is invalid, a file is missing, or too large for an archive.
     """
     if source.is_dir():
-        songs = _read_folder(source)
+        songs, expected = _read_folder(source), "audio files in folders named by genre"
     elif source.exists():
-        songs = _read_table(source)
+        songs, expected = _read_table(source), "a row for each song"
     else:
         raise InputError(f"{source}: expected a folder or a CSV file, found none")
     if not songs:
-        raise InputError(f"{source}: expected audio files in folders named by genre, found none")
+        raise InputError(f"{source}: expected {expected}, found none")
     if len(songs) > MAX_TRACKS:
         raise InputError(f"{source}: expected at most {MAX_TRACKS} audio files, found {len(songs)}")
     songs.sort(key=lambda song: song.order)
