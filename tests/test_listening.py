@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import librosa
@@ -78,6 +79,14 @@ def test_an_excerpt_is_the_beginning_of_the_clip_of_its_track(params: Params) ->
         assert seconds <= len(samples) / rate <= seconds + PADDING
         assert pitch(samples, RATE) == pytest.approx(hertz, abs=1)
         assert len(content) <= (seconds + PADDING) * BIT_RATE / 8 + 1000
+
+
+def test_an_excerpt_ends_with_the_clip(params: Params) -> None:
+    store_archive({"song.wav": wav(sine(440, 20))})
+    short = replace(params, spectrograms=replace(params.spectrograms, seconds=3))
+    found = excerpts(sources([2], "song.wav", 5.0), short)
+    samples, rate = librosa.load(io.BytesIO(found[2]), sr=None)
+    assert 3 <= len(samples) / rate <= 3 + PADDING
 
 
 def test_the_same_samples_give_the_same_bytes() -> None:

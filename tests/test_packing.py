@@ -17,6 +17,7 @@ import warnings
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from fma_genre.archives import clips, tracks, zips
 from fma_genre.common.params import Spectrograms
 from fma_genre.features import audio, extraction
 from fma_genre.packing import entry, measuring, parts, splits, summary
-from fma_genre.packing.songs import SUFFIXES
+from fma_genre.packing.songs import SUFFIXES, Song
 from project import PARAMS, ROOT, Project
 
 PACK = str(ROOT / "src/pack.py")
@@ -227,6 +228,13 @@ def test_clips_never_overlap_and_fit_the_file() -> None:
         assert all(round(start, 3) == start for start in found)
 
 
+def test_no_clip_starts_later_than_a_table_of_tracks_allows() -> None:
+    song = Song(Path("a.flac"), "a.flac", "a.flac", "rock")
+    measured = measuring.Measured(seconds=200_000, length=200_000)
+    assert max(parts.clips_of(song, measured, 30, 100)) <= tracks.MAX_START
+    assert max(parts.clips_of(replace(song, start=86_000, seconds=86_400), measured, 30, 100)) <= tracks.MAX_START
+
+
 def test_several_clips_of_a_song_share_a_file_and_a_split(project: Project, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "music", 12)
     for path in folder.rglob("*1.wav"):
@@ -405,6 +413,12 @@ def test_a_given_split_with_duplicates_on_both_sides_is_remarked_upon(project: P
         r"same bytes are in different splits: \S+/songs.csv: line 10 and \S+: line 13 \(1 such groups\)", output
     )
     assert "no artist" not in output
+
+    without_artists = [{key: row[key] for key in ("path", "genre", "split")} for row in rows_of(folder)]
+    output = pack(project, list_of(folder / "songs.csv", without_artists), name="unknown")
+    assert "same bytes are in different splits" in output
+    found = table(project, "unknown").set_index("title")
+    assert found["artist_id"].nunique() == len(found)
 
 
 # The same bytes everywhere. ---------------------------------------------------------------------------------------
@@ -651,6 +665,10 @@ REFUSED: dict[str, tuple[Callable[[list[dict[str, object]]], list[dict[str, obje
         lambda rows: [rows[0], *rows],
         r"\S+: line 3: expected every file and start once, found those of \S+: line 2 again",
     ),
+    "parts of a file in two splits": (
+        lambda rows: [rows[0] | {"start": 0}, rows[0] | {"start": 0.5, "split": "test"}],
+        r"\S+: line 3: expected the split training, which \S+: line 2 has for another part of the file, found test",
+    ),
 }
 
 
@@ -704,7 +722,7 @@ def test_a_part_that_is_shorter_than_a_clip_is_refused(project: Project, tmp_pat
         (b"path,genre,path\n", "expected the columns path, genre, and optionally .*, found path twice"),
         (b"path,genre\na\n", "line 2: expected 2 columns, found 1"),
         (b'path,genre\n"a,b\n', "line 2: expected CSV, found: unexpected end of data"),
-        (b"path,genre\n", "expected audio files in folders named by genre, found none"),
+        (b"path,genre\n", "expected a row for each song, found none"),
         (b"path,genre\na\0b,c\n", "line 2: .*"),
         (b"path,genre\nsongs.csv,ro\xe9k\n", r"line 2: expected a genre .* in UTF-8, found 'ro\\udce9k'"),
     ],

@@ -14,12 +14,12 @@ from fma_genre.common.params import Params
 from fma_genre.features import audio
 from fma_genre.features.stretches import UnreadableClipError
 
-SECONDS = 30.0  # of a clip; the FMA's clips are not longer
+SECONDS = 30.0  # longest excerpt; the FMA's clips are not longer
 RATE, BIT_RATE = 32_000, 48_000  # Hz and bit/s, so that an excerpt has at most 180 kB
 
 
 def excerpts(tracks: pd.DataFrame, params: Params) -> dict[int, bytes]:
-    """The first SECONDS of the clip of each track, mixed to mono, as MP3 files by track id.
+    """The clip of each track, or its first SECONDS, mixed to mono, as MP3 files by track id.
 
     Args:
         tracks: rows of the index (see `fma_genre.store`).
@@ -33,15 +33,16 @@ def excerpts(tracks: pd.DataFrame, params: Params) -> dict[int, bytes]:
     archive = receipt.open_archive(listed, "audio")
     with zips.open_zip(archive.path) as opened:
         clips = find_clips(opened, tracks, archive.name)
+    seconds = min(SECONDS, params.spectrograms.seconds)  # a clip may be a part of a longer file
     return {
-        int(track): mp3(_samples(archive.path, clip, int(track)), RATE)
+        int(track): mp3(_samples(archive.path, clip, int(track), seconds), RATE)
         for track, clip in zip(tracks["track_id"], clips, strict=True)
     }
 
 
-def _samples(path: Path, clip: Clip, track: int) -> np.ndarray:
+def _samples(path: Path, clip: Clip, track: int, seconds: float) -> np.ndarray:
     try:
-        return audio.load(zips.read(path, clip.member), RATE, SECONDS, clip.start).samples
+        return audio.load(zips.read(path, clip.member), RATE, seconds, clip.start).samples
     except (*zips.ZIP_ERRORS, UnreadableClipError) as error:
         raise InputError(f"{path}: expected a clip of track {track} that can be decoded, found: {error}") from error
 

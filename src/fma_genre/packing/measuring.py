@@ -34,7 +34,7 @@ SILENCE = -120.0  # dB; the loudness of digital silence, and the lowest one
 
 @dataclass(frozen=True)
 class Measured:
-    """What an audio file contains. If no audio can be decoded, `problem` says why, and the other values are empty."""
+    """Content of an audio file. If no audio can be decoded, `problem` says why, and the other values are empty."""
 
     problem: str = ""
     sha1: str = ""

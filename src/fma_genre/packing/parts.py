@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from fma_genre.archives.tracks import MAX_START
 from fma_genre.common.errors import InputError
 from fma_genre.packing.measuring import Measured
 from fma_genre.packing.songs import Song
@@ -34,7 +35,7 @@ def clips_of(song: Song, measured: Measured, seconds: float, clips: int) -> list
     Raises:
         InputError: the start or the end of the song's part does not fit the file, or the part is shorter than a clip.
     """
-    begin, end = song.start or 0, measured.seconds
+    begin, end = song.start or 0, min(measured.seconds, MAX_START)  # tracks.csv takes no later start
     if begin >= end:
         raise InputError(f"{song.where}: expected a start before the end at {end:g} s, found {begin:g}")
     if song.seconds is None:

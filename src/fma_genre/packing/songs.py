@@ -66,13 +66,13 @@ def read(source: Path) -> list[Song]:
         InputError: there is no such source, a row is invalid, a file is missing, or too large for an archive.
     """
     if source.is_dir():
-        songs = _read_folder(source)
+        songs, expected = _read_folder(source), "audio files in folders named by genre"
     elif source.exists():
-        songs = _read_table(source)
+        songs, expected = _read_table(source), "a row for each song"
     else:
         raise InputError(f"{source}: expected a folder or a CSV file, found none")
     if not songs:
-        raise InputError(f"{source}: expected audio files in folders named by genre, found none")
+        raise InputError(f"{source}: expected {expected}, found none")
     if len(songs) > MAX_TRACKS:
         raise InputError(f"{source}: expected at most {MAX_TRACKS} audio files, found {len(songs)}")
     songs.sort(key=lambda song: song.order)
@@ -143,6 +143,7 @@ def _read_table(table: Path) -> list[Song]:
     csv.field_size_limit(MAX_CELL)
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     songs: dict[tuple[Path, float | None], Song] = {}
+    first_parts: dict[Path, Song] = {}
     try:
         columns = _check_columns([cell.strip() for cell in next(rows, [])], table)
         for cells in filter(None, rows):
@@ -153,6 +154,10 @@ def _read_table(table: Path) -> list[Song]:
             earlier = songs.setdefault((song.path, song.start), song)
             if earlier is not song:
                 raise InputError(f"{where}: expected every file and start once, found those of {earlier.where} again")
+            first = first_parts.setdefault(song.path, song)
+            if first.split != song.split:
+                expected = f"the split {first.split}, which {first.where} has for another part of the file"
+                raise InputError(f"{where}: expected {expected}, found {song.split}")
     except csv.Error as error:
         raise InputError(f"{table}: line {rows.line_num}: expected CSV, found: {error}") from error
     _check_exist(list(songs.values()))

@@ -1,4 +1,4 @@
-"""What packing prints: files that are left out, a table of the genres, and remarks about artists and duplicates."""
+"""Output of packing: files that are left out, a table of the genres, and remarks about artists and duplicates."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

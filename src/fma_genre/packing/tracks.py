@@ -69,14 +69,15 @@ def make(
     """
     members: dict[Path, str] = {}
     files: dict[str, Packed] = {}
-    artists: dict[Hashable, int] = {}
+    artists: dict[tuple[Hashable, str], int] = {}
     tracks: list[Track] = []
     for each, split in zip(found, chosen, strict=True):
         song = each.song
         if song.path not in members:
             members[song.path] = parts.member_name(len(tracks) + 1, song.path)
             files[members[song.path]] = Packed(song.path, each.measured.sha1)
-        artist = artists.setdefault(each.artist_key, len(artists) + 1)
+        # The pipeline takes no artist in two splits. A given split may have the same bytes in two, by unknown artists.
+        artist = artists.setdefault((each.artist_key, split), len(artists) + 1)
         for start in parts.clips_of(song, each.measured, seconds, clips):
             track = len(tracks) + 1
             row = Track(track, artist, each.artist, each.title, song.genre, split, members[song.path], start)
