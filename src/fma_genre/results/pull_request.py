@@ -355,8 +355,8 @@ def _elsewhere(comparison: Comparison, base: str) -> Iterator[str]:
     if not origins:
         return
     yield (
-        f"**Another machine**: {_list(origins)} had the same inputs as in {_code(base)}, but other outputs, which is the"
-        f" effect of another machine{' or of the changed packages' if comparison.has_other_packages else ''}."
+        f"**Another machine**: {_list(origins)} had the same inputs as in {_code(base)}, but other outputs, which is"
+        f" the effect of another machine{' or of the changed packages' if comparison.has_other_packages else ''}."
         f"{_consequence(comparison)} To compare on one machine, run both revisions there."
     )
     if comparison.elsewhere:
