@@ -2,7 +2,8 @@
 
     python src/show.py [--listen]    --listen embeds an excerpt of each listed track
 
-The page opens in any browser, even offline. Before the first training it shows the data alone.
+The page opens in any browser, even offline. It shows the data alone before the first training, and as long as the
+results are those of another data set.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from fma_genre import listening, store
+from fma_genre.archives import receipt
 from fma_genre.common import documents, files, params
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Params
@@ -22,20 +24,38 @@ from fma_genre.results.page import Picture, Section
 from fma_genre.results.style import as_svg
 
 PAGE, FIGURES, REPORT = Path("page.html"), Path("plots/comparison"), Path("report.md")
-MATRICES = Path("plots/confusion.csv")
+MATRICES, COMPARISON = Path("plots/confusion.csv"), Path("metrics/comparison.json")
 MAX_FIGURE_BYTES = 1 << 26
 
 
 def main(parameters: Params, *, listen: bool = False) -> None:
-    if (store.DATA / store.INDEX).exists() and not (REPORT.exists() or listen):
-        title, sections = parameters.dataset, [data_section()]
-        print(f"{REPORT} is missing, so the page shows only the data: `dvc repro` trains the models")
+    name = name_of_data(parameters)
+    lack = lack_of_results(name)
+    if (store.DATA / store.INDEX).exists() and lack and not listen:
+        title, sections = name, [data_section()]
+        print(f"{lack}, so the page shows only the data: `dvc repro` trains the models")
     else:
         title, sections = read_results(parameters, listen=listen)
     html = page.page(title, sections, audio=listen)
     files.export(PAGE, html.encode())
     licences = "; it contains recordings, so check their licences before you share it" if listen else ""
     print(f"{PAGE.resolve().as_uri()}: open it in a browser{licences}")
+
+
+def name_of_data(parameters: Params) -> str:
+    """Name of the data set in the folder data."""
+    try:
+        return receipt.read_receipt().dataset
+    except FileNotFoundError:
+        return parameters.dataset
+
+
+def lack_of_results(name: str) -> str:
+    """Why there are no results on the data set with this name; empty if there are any."""
+    if not REPORT.exists():
+        return f"{REPORT} is missing"
+    found = documents.read_json(COMPARISON).get("dataset") if COMPARISON.exists() else name
+    return "" if found == name else f"{REPORT} is on the data set {found}, but the data are those of {name}"
 
 
 def read_results(parameters: Params, *, listen: bool) -> tuple[str, list[Section]]:

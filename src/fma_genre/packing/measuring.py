@@ -18,6 +18,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from fma_genre.archives.cells import one_line
+from fma_genre.archives.zips import MAX_CLIP_BYTES
 from fma_genre.common import documents, progress, stage
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import write_text
@@ -51,7 +52,10 @@ class Measured:
 def measure(path: Path) -> Measured:
     """Decode a file. The result does not depend on the file's name."""
     try:
-        documents.check_kind(path.name, path.stat().st_mode)  # opening a pipe would wait
+        status = path.stat()
+        documents.check_kind(path.name, status.st_mode)  # opening a pipe would wait
+        if status.st_size > MAX_CLIP_BYTES:
+            return Measured(f"expected at most {MAX_CLIP_BYTES} bytes, found {status.st_size}")
         data = path.read_bytes()
         with stderr_silenced(), audio.opened(data) as recording:
             seconds, length, rate, loudness = _listen(recording)

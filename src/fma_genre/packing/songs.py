@@ -24,7 +24,6 @@ from pathlib import Path
 
 from fma_genre.archives.cells import one_line
 from fma_genre.archives.tracks import MAX_GENRE_LENGTH, MAX_START, MAX_TRACKS, SPLITS, normalise_genre
-from fma_genre.archives.zips import MAX_CLIP_BYTES
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 
@@ -82,13 +81,10 @@ def read(source: Path) -> list[Song]:
 
 
 def _check(song: Song) -> None:
-    """Raise InputError unless the genre is a name, and the file fits into an archive."""
+    """Raise InputError unless the genre is a name."""
     if not song.genre or len(song.genre) > MAX_GENRE_LENGTH or not _is_unicode(song.genre):
         expected = f"a genre of 1 to {MAX_GENRE_LENGTH} characters in UTF-8"
         raise InputError(f"{song.where}: expected {expected}, found {song.genre[:100]!a}")
-    size = song.path.stat().st_size
-    if size > MAX_CLIP_BYTES:
-        raise InputError(f"{song.where}: expected at most {MAX_CLIP_BYTES} bytes, found {size}: cut the file")
 
 
 def _is_unicode(text: str) -> bool:

@@ -200,7 +200,7 @@ def _quantile_lines(axes: Axes, quantiles: pd.DataFrame) -> None:
     axes.grid(axis="x", color=LIGHT, lw=0.5)
     axes.set_axisbelow(True)
     axes.margins(x=0.08)
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="y", length=0)
 
 

@@ -181,7 +181,7 @@ def _figure(picture: Picture) -> str:
 
 
 def description(svg: bytes) -> str:
-    """What an SVG file shows, according to its title; empty if it has none."""
+    """The title of an SVG file, which describes what it shows; empty if it has none."""
     try:
         return " ".join((ElementTree.fromstring(svg).findtext("{*}title") or "").split())
     except ElementTree.ParseError:
