@@ -81,6 +81,7 @@ INLINE_NOT_RUN = {
     "make lock": "installs the newest packages",
     "pip install .": "changes the environment; test_wheel.py installs the package",
     "dvc exp run -S dataset=mine": "test_packing.py runs it on such a data set",
+    "python src/pack.py FOLDER --name mine": "test_packing.py runs it on other folders",
     "dvc exp run -S model=mean_pool": EXTENDING,
     "dvc exp run --queue -S datasets.demo.folds.test=0,1,2,3,4": EXTENDING,
     "pip install tensorboard": TENSORBOARD,
