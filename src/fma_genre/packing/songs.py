@@ -62,7 +62,7 @@ def read(source: Path) -> list[Song]:
     """List the songs of a folder or of a CSV file, in the order of their names.
 
     Raises:
-        InputError: there is no such source, a row is invalid, a file is missing, or too large for an archive.
+        InputError: there is no such source, a row is invalid, or a file is missing.
     """
     if source.is_dir():
         songs, expected = _read_folder(source), "audio files in folders named by genre"
@@ -163,6 +163,9 @@ def _read_table(table: Path) -> list[Song]:
 def _check_columns(columns: list[str], table: Path) -> list[str]:
     known = [*REQUIRED, *OPTIONAL]
     expected = f"the columns {', '.join(REQUIRED)}, and optionally {', '.join(OPTIONAL)}"
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(separator in column for column in columns):
+            raise InputError(f"{table}: expected commas between columns, found {name}")
     for column in columns:
         if column not in known:
             raise InputError(f"{schema.mismatch(str(table), expected, column)}{schema.suggestion(column, known)}")
