@@ -138,24 +138,6 @@ def test_before_training_the_page_shows_the_data_alone(
         show.main(load(PARAMS), listen=True)
 
 
-def test_results_on_other_data_are_not_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A run that ended before `compare` leaves the report on the former data set."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(show, "name_of_data", lambda _: "mine")
-    store.write_index(tmp_path / "data/index.csv", make_data())
-    (tmp_path / "report.md").write_text("# cnn on demo\n")
-    (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics/comparison.json").write_text('{"dataset": "demo"}')
-    show.main(load(PARAMS))
-    said = "report.md is on the data set demo, but the data are those of mine, so the page shows only the data"
-    assert capsys.readouterr().out.startswith(said)
-    text = (tmp_path / "page.html").read_text()
-    assert "<h1>mine</h1>" in text
-    assert "on demo" not in text
-
-
 def test_without_any_data_the_missing_report_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as error:

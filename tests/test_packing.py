@@ -192,14 +192,16 @@ def test_all_suffixes_of_the_formats_above_are_known() -> None:
 @pytest.mark.parametrize("rate", [8000, 44100])
 @pytest.mark.parametrize("amplitude", [1, 0.1])
 def test_loudness_is_that_of_a_sine(rate: int, amplitude: float, tmp_path: Path) -> None:
-    """The RMS of a sine is its amplitude / √2, and opposite channels cancel."""
+    """The RMS of a sine is its amplitude / √2, also if opposite channels would cancel."""
     sine = amplitude * np.sin(2 * np.pi * 100 * np.arange(11 * rate) / rate)
     soundfile.write(tmp_path / "a.wav", sine, rate, subtype="FLOAT")
     measured = measuring.measure(tmp_path / "a.wav")
     assert measured.loudness == pytest.approx(20 * math.log10(amplitude / math.sqrt(2)), abs=0.06)
     assert (measured.seconds, measured.length, measured.rate) == (11, 11, rate)
     soundfile.write(tmp_path / "b.wav", np.stack([sine, -sine], axis=1), rate, subtype="FLOAT")
-    assert measuring.measure(tmp_path / "b.wav").loudness == measuring.SILENCE
+    assert measuring.measure(tmp_path / "b.wav").loudness == measured.loudness
+    soundfile.write(tmp_path / "c.wav", np.zeros(rate), rate)
+    assert measuring.measure(tmp_path / "c.wav").loudness == -120
 
 
 # Clips. -----------------------------------------------------------------------------------------------------------

@@ -365,6 +365,21 @@ def test_damaged_data_leave_the_figures(
     assert len(HEADING.findall(text)) == (RESULTS if name == "data/index.csv" else PICTURES)
 
 
+def test_results_on_other_data_are_not_shown(finished: Project, tmp_path: Path) -> None:
+    """A run that ended before `compare` leaves the report on the former data set."""
+    project = finished.copy(tmp_path / "project")
+    path = project.path / "metrics/comparison.json"
+    name = json.loads(path.read_text())["dataset"]
+    path.write_text(path.read_text().replace(f'"{name}"', '"former"', 1))
+    output = project.run_here("src/show.py").stdout
+    assert output.startswith(
+        f"report.md is on the data set former, but the data are those of {name}, so the page shows"
+    )
+    text = (project.path / "page.html").read_text()
+    assert f"<h1>{name}</h1>" in text
+    assert re.findall('<section id="(.*?)"', text) == ["data"]
+
+
 def test_a_damaged_confusion_matrix_is_named(results: Path) -> None:
     (results / "plots/confusion.csv").write_text("system\ncnn\n")
     with pytest.raises(InputError, match=r"^plots/confusion\.csv: expected the columns system, actual, .*found: "):

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
-import numpy as np
 from joblib import Parallel, delayed
 
 from fma_genre.archives.cells import one_line
@@ -23,14 +22,13 @@ from fma_genre.common import documents, progress, stage
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import write_text
 from fma_genre.common.workers import run_in_workers, worker_count
-from fma_genre.features import audio
+from fma_genre.features import audio, conditions
 from fma_genre.features.ffmpeg import OPTIONS
 from fma_genre.features.recording import Recording
 from fma_genre.features.sndfile import stderr_silenced
 from fma_genre.features.stretches import UnreadableClipError
 
 STEP = 10  # s decoded at a time
-SILENCE = -120.0  # dB; the loudness of digital silence, and the lowest one
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,7 @@ class Measured:
     seconds: float = 0  # that can be decoded
     length: float = 0  # s, including parts that cannot be decoded
     rate: int = 0  # Hz, at the beginning
-    loudness: float = (
-        SILENCE  # RMS of the mean of the channels in dB; the square wave of the largest amplitude has 0 dB
-    )
+    loudness: float = conditions.LOUDNESS[0]  # in dB, as in data/index.csv, but of the whole file
     artist: str = ""  # from the file's tags, as the title
     title: str = ""
 
@@ -84,13 +80,12 @@ def _listen(recording: Recording) -> tuple[float, float, int, float]:
         seconds, length = seconds + piece.seconds, length + piece.length
         for stretch in piece.stretches:
             rate = rate or stretch.rate
-            samples = audio.to_mono([stretch], stretch.rate).astype(np.float64)
-            energy += float(samples @ samples) / stretch.rate
-            duration += len(samples) / stretch.rate
+            audio.to_mono([stretch], stretch.rate)  # raises the errors that extraction would raise
+            duration += float(stretch.seconds)
+            energy += 10 ** (conditions.loudness(stretch.channels) / 10) * float(stretch.seconds)
     if not duration:
         raise UnreadableClipError("no samples")
-    loudness = 10 * math.log10(max(energy / duration, 10 ** (SILENCE / 10)))
-    return round(seconds, 3), round(length, 3), rate, round(loudness, 1)
+    return round(seconds, 3), round(length, 3), rate, round(10 * math.log10(energy / duration), 1)
 
 
 def _read_tags(data: bytes) -> dict[str, str]:

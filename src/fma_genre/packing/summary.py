@@ -49,7 +49,7 @@ def genres(found: Sequence[Found], tracks: Sequence[Track]) -> str:
         )
     legend = (
         "Hours, sample rates and levels are those of the whole files. RMS is the median and the range over the files,"
-        " with the channels averaged, relative to full scale. Duplicates are files with the same bytes as another."
+        " of all channels, relative to full scale. Duplicates are files with the same bytes as another."
     )
     return f"{table([HEAD, *rows])}\n\n{legend}"
 
