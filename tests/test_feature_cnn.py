@@ -232,10 +232,11 @@ def test_silent_and_short_clips_have_features() -> None:
     found = excerpts.features(excerpts.Arguments(mfcc=20), opened()).reshape(11, 3, 2, -1)
     assert np.isfinite(found).all()
     silent, single_frame = found[3], found[2]
-    for vector in (silent, single_frame):
-        np.testing.assert_allclose(vector[:, 1], 0, atol=1e-9)
-        np.testing.assert_array_equal(vector[0], vector[1])
-        np.testing.assert_array_equal(vector[0], vector[2])
+    for clip in (silent, single_frame):
+        means, deviations = clip.swapaxes(0, 1)
+        rounding = 1e-5 * np.maximum(1, np.abs(means))  # on some processors, equal frames differ by float32's rounding
+        assert (deviations <= rounding).all()
+        assert (np.abs(means - means[0]) <= rounding).all()
     assert silent[0, 0, 35] == pytest.approx(1, abs=1e-5), "the spectrum of silence is flat"
     assert not silent[0, 0, 36:].any(), "and without contrast"
 
