@@ -24,7 +24,7 @@ from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params
 from fma_genre.packing import archives, entry, splits, summary, tracks
 from fma_genre.packing.measuring import measure_all
-from fma_genre.packing.songs import Song, read
+from fma_genre.packing.songs import Song, read, skipped
 
 OUT = Path("data_sets")
 KEPT = stage.WORK / "pack"
@@ -41,6 +41,7 @@ def main(params: Params, arguments: argparse.Namespace) -> None:
     check_songs(songs, source)
 
     measured = measure_all(tracks.by_path(songs), KEPT / f"{name}.jsonl")
+    print_lines(summary.skipped(skipped(source)))
     print_lines(summary.left_out(songs, measured))
     found = tracks.decodable(songs, measured)
     if not found:

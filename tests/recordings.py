@@ -100,6 +100,22 @@ def vorbis(first: int = 0, last: int = SECONDS, rate: int = RATE) -> bytes:
     return file.getvalue()
 
 
+def video() -> bytes:
+    """MP4 with pictures, its first stream, and AAC."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(playable("M4A")), "r") as audio, av.open(file, "w", format="mp4") as container:
+        pictures = container.add_stream("mpeg4", rate=1, width=16, height=16, pix_fmt="yuv420p")
+        sound = container.add_stream_from_template(audio.streams.audio[0])
+        for _ in range(SECONDS):
+            container.mux(pictures.encode(av.VideoFrame(16, 16, "yuv420p")))
+        container.mux(pictures.encode(None))
+        for packet in audio.demux(audio.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = sound
+                container.mux(packet)
+    return file.getvalue()
+
+
 ID3V1 = b"TAG" + bytes(125)
 ID3V2 = b"ID3\x03\0\0" + bytes([0, 12, 26, 64]) + bytes(200_000)  # the size is stored with 7 bits per byte
 
@@ -125,6 +141,7 @@ PLAYABLE: dict[str, Callable[[], bytes]] = {
     "WAV of 24 bits": lambda: encode(melody(channels=2), kind="wav", codec="pcm_s24le"),
     "WAV of 8 bits": lambda: encode(melody(), kind="wav", codec="pcm_u8"),
     "M4A": lambda: encode(melody(channels=2), kind="ipod", codec="aac"),
+    "video": video,
     "ALAC": lambda: encode(melody(), kind="ipod", codec="alac"),
     "AAC": lambda: encode(melody(), kind="adts", codec="aac"),
     "WMA": lambda: encode(melody(channels=2), kind="asf", codec="wmav2", bit_rate=128_000),

@@ -137,6 +137,7 @@ FORMATS: dict[str, Callable[[], bytes]] = {
     "song.m4a": lambda: recordings.playable("M4A"),
     "song.aac": lambda: recordings.playable("AAC"),
     "song.wma": lambda: recordings.playable("WMA"),
+    "song.mp4": lambda: recordings.playable("video"),
 }
 
 
@@ -595,6 +596,10 @@ def test_other_files_are_skipped_and_unreadable_ones_are_named(project: Project,
         (folder / f"rock/zeros{number:02d}.mp3").write_bytes(bytes(100))
     output = pack(project, folder)
     assert len(table(project)) == 9
+    (counted,) = [line for line in output.splitlines() if line.startswith("skipped")]
+    assert counted == (
+        "skipped: 4 files without the suffix of an audio format: no suffix (1), .jpg (1), .m3u (1), .txt (1)"
+    )
     lines = [line for line in output.splitlines() if "left out" in line]
     assert [line.rpartition(":")[0] for line in lines[:4]] == [
         f"left out: jazz/{name}" for name in ("empty.flac", "new line.m4a", "pipe.ogg", "text.mp3")

@@ -18,6 +18,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,11 @@ from fma_genre.archives.tracks import MAX_GENRE_LENGTH, MAX_START, MAX_TRACKS, S
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 
-# Names of files with other suffixes are skipped in a folder.
+# Files with other suffixes are skipped in a folder. Video formats are included for their audio.
 SUFFIXES = {
-    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".m4a", ".m4b", ".mka",
-    ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".tta", ".w64", ".wav", ".weba", ".wma", ".wv",
+    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".eac3", ".flac", ".m4a", ".m4b",
+    ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".snd", ".tta", ".w64", ".wav", ".weba",
+    ".webm", ".wma", ".wv",
 }  # fmt: skip
 REQUIRED, OPTIONAL = ("path", "genre"), ("artist", "split", "start", "seconds")
 SPLIT_NAMES = {split: split for split in SPLITS} | {"train": "training", "valid": "validation", "val": "validation"}
@@ -80,6 +82,12 @@ def read(source: Path) -> list[Song]:
     return songs
 
 
+def skipped(source: Path) -> Counter[str]:
+    """Count the files of a folder that `read` skips, by suffix in lower case. A CSV file has none."""
+    paths = _files(source, tuple(source.resolve().parents)) if source.is_dir() else ()
+    return Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in SUFFIXES)
+
+
 def _check(song: Song) -> None:
     """Raise InputError unless the genre is a name."""
     if not song.genre or len(song.genre) > MAX_GENRE_LENGTH or not _is_unicode(song.genre):
@@ -101,7 +109,9 @@ def _read_folder(folder: Path) -> list[Song]:
         InputError: an audio file is in no folder of a genre.
     """
     songs = []
-    for path in _audio_files(folder, tuple(folder.resolve().parents)):
+    for path in _files(folder, tuple(folder.resolve().parents)):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
         parts = [_text(part) for part in path.relative_to(folder).parts]
         name = "/".join(parts)
         if len(parts) == 1:
@@ -110,15 +120,18 @@ def _read_folder(folder: Path) -> list[Song]:
     return songs
 
 
-def _audio_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the audio files below a folder. Links to other folders are followed, but not to those `above` this one."""
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files below a folder, except hidden ones.
+
+    Links to other folders are followed, but not to those `above` this one.
+    """
     real = folder.resolve()
     if real in above:
         return
     for path in _visible(folder):
         if path.is_dir():
-            yield from _audio_files(path, (*above, real))
-        elif path.suffix.lower() in SUFFIXES and path.exists():  # a link may be broken
+            yield from _files(path, (*above, real))
+        elif path.exists():  # a link may be broken
             yield path
 
 

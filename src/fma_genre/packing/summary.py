@@ -16,6 +16,7 @@ from fma_genre.results.markdown import table
 
 MAX_LINES = 20  # largest number of files that are printed, one per line
 MAX_NAMED = 3  # largest number of names in a remark
+MAX_SUFFIXES = 5  # largest number of suffixes of skipped files
 MAX_RATES = 3  # largest number of sample rates of a genre in the table
 MIN_DECODED = 0.9  # share of a file's length; less is remarked upon
 HEAD = ["genre", "tracks", *SPLITS, "artists", "hours", "sample rates in kHz", "RMS in dB", "duplicates"]
@@ -28,6 +29,15 @@ def left_out(songs: Sequence[Song], measured: Mapping[Path, Measured]) -> Iterat
         yield f"left out: {where}{_file(path, where)}: {measured[path].problem}"
     if len(problems) > MAX_LINES:
         yield f"{len(problems) - MAX_LINES} other files left out"
+
+
+def skipped(suffixes: Counter[str]) -> Iterator[str]:
+    """A line that counts the files whose suffix is not that of an audio format, if there are any."""
+    if suffixes:
+        most_first = sorted(suffixes, key=lambda suffix: (-suffixes[suffix], suffix))
+        shown = [f"{one_line(suffix) or 'no suffix'} ({suffixes[suffix]:,})" for suffix in most_first[:MAX_SUFFIXES]]
+        shown += ["…"] if len(suffixes) > MAX_SUFFIXES else []
+        yield f"skipped: {suffixes.total():,} files without the suffix of an audio format: {', '.join(shown)}"
 
 
 def _file(path: Path, where: str) -> str:
