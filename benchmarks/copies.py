@@ -15,7 +15,8 @@ import pandas as pd
 import soundfile
 from joblib import Parallel, delayed
 
-from fma_genre.archives import clips, receipt, zips
+from fma_genre.archives import receipt, zips
+from fma_genre.archives.clips import clips_of
 from fma_genre.common import documents, files
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Spectrograms
@@ -68,7 +69,7 @@ def copied_archive(name: str, tracks: pd.DataFrame, folder: Path) -> Path:
     copy = folder / f"{documents.hash_json([original.sha1, asdict(change), *sources(tracks)])[:16]}.zip"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        members = list(dict.fromkeys(clip.member for clip in _clips(original.path, tracks)))  # clips may share one
+        members = list(dict.fromkeys(clip.member for clip in clips_of(original.path, tracks)))  # clips may share one
         write_copy(original.path, members, copy, change)
     return copy
 
@@ -91,7 +92,7 @@ def extract_store(
         descriptions: description of each representation's store.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    outcomes = extract(archive, _clips(archive, tracks), settings, folder)
+    outcomes = extract(archive, clips_of(archive, tracks), settings, folder)
     if not outcomes["frames"].all():
         raise InputError(f"{archive}: expected readable clips of all tracks, found others")
     index = tracks.assign(frames=outcomes["frames"]).reset_index(drop=True)
@@ -100,11 +101,6 @@ def extract_store(
         opened.folder.mkdir(exist_ok=True)
         files.link(array_path(folder, name), opened.folder / LEVELS)
     return stores
-
-
-def _clips(archive: Path, tracks: pd.DataFrame) -> list[clips.Clip]:
-    with zips.open_zip(archive) as opened:
-        return clips.find_clips(opened, tracks, archive.name)
 
 
 def _changed(archive: Path, member: zipfile.ZipInfo, change: Change) -> bytes:

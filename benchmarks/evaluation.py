@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py [--models cnn prcnn] [--tracks 5078] [--turns 3] [--output FILE.json]
 
-By default, the models are those of params.yaml. Those of related.yaml can be named.
+By default, the models are those of params.yaml; models of related.yaml can be named.
 
 Programs:
 

@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--models cnn prcnn] [--tracks 64] [--batch-sizes 64 512] [--output FILE.json]
 
-By default, the models are those of params.yaml. Those of related.yaml can be named.
+By default, the models are those of params.yaml; models of related.yaml can be named.
 
 Programs:
 

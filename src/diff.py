@@ -74,6 +74,8 @@ def compare(base: str, url: str) -> tuple[str, str]:
     """Compare this folder with a revision; return the report, and a line on what is out of date."""
     commit = find_commit(base, "BASE")
     workspace = read_workspace()
+    if PIPELINE not in workspace.contents:
+        raise InputError(f"{PIPELINE}: expected it in this folder, found none: run this in the root of the project")
     before, after = parse_results(read_commit(commit, base)), parse_results(workspace)
     check_files(after)
     paragraph, problem = check_current(after)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fma_genre import store
-from fma_genre.archives import tracks, zips
-from fma_genre.archives.clips import Clip, find_clips, same_bytes
-from fma_genre.archives.receipt import Receipt, check_current, open_archive, read_receipt
+from fma_genre.archives import tracks
+from fma_genre.archives.clips import Clip, clips_of, same_bytes
+from fma_genre.archives.receipt import Receipt, open_current
 from fma_genre.archives.tracks import TRACKS
 from fma_genre.common import files, stage
 from fma_genre.common.errors import printable
@@ -25,11 +25,8 @@ MAX_NAMED = 5  # largest number of track ids in a remark
 def main(params: Params) -> None:
     table = tracks.read_tracks()
     tracks.check_trainable(table, str(TRACKS))
-    receipt = read_receipt()
-    check_current(receipt, params.dataset, params.data_set)
-    archive = open_archive(receipt, "audio")
-    with zips.open_zip(archive.path) as audio:
-        clips = find_clips(audio, table, archive.name)
+    receipt, archive = open_current(params, "audio")
+    clips = clips_of(archive.path, table)
 
     for name in params.spectrograms.representations:
         # This imports the representation's module, so that the hash in the scratch folder's name covers its code.

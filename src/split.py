@@ -1,15 +1,13 @@
 """Stage split: select the subset's tracks, and write them with genres and official splits to data/tracks.csv."""
 
 from fma_genre.archives import genres, tracks, zips
-from fma_genre.archives.receipt import check_current, open_archive, read_receipt
+from fma_genre.archives.receipt import open_current
 from fma_genre.common import stage
 from fma_genre.common.params import Params
 
 
 def main(params: Params) -> None:
-    receipt = read_receipt()
-    check_current(receipt, params.dataset, params.data_set)
-    archive = open_archive(receipt, "metadata")
+    receipt, archive = open_current(params, "metadata")
     label = f"{archive.name} of data set {receipt.dataset}"
 
     with zips.open_zip(archive.path) as metadata:

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fma_genre import store
-from fma_genre.archives import zips
-from fma_genre.archives.clips import find_clips
-from fma_genre.archives.receipt import check_current, open_archive, read_receipt
+from fma_genre.archives.clips import clips_of
+from fma_genre.archives.receipt import open_current
 from fma_genre.common import files, stage
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params
@@ -21,11 +20,8 @@ INDEX = store.DATA / store.INDEX
 
 def main(params: Params, key: str) -> None:
     settings, index = params.waveforms[key], store.read_index(INDEX)
-    receipt = read_receipt()
-    check_current(receipt, params.dataset, params.data_set)
-    archive = open_archive(receipt, "audio")
-    with zips.open_zip(archive.path) as audio:
-        clips = find_clips(audio, index, archive.name)
+    receipt, archive = open_current(params, "audio")
+    clips = clips_of(archive.path, index)
 
     with stage.scratch(f"waveforms@{key}", [archive.sha1, *store.sources(index), asdict(settings)]) as folder:
         outcomes = extract(archive.path, clips, settings, folder)

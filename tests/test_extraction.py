@@ -1,6 +1,5 @@
 """Extraction: rows of clips from one or several processes, and resumption of a stopped run."""
 
-import contextlib
 import errno
 import hashlib
 import io
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import distributed
 import numpy as np
 import pytest
 import soundfile
@@ -27,7 +27,7 @@ from distributed import LocalCluster
 import spectrograms
 from fma_genre import store
 from fma_genre.archives.clips import Clip, find_clips
-from fma_genre.archives.receipt import Archive, Receipt, read_receipt, write_receipt
+from fma_genre.archives.receipt import Archive, Receipt, open_current, read_receipt, write_receipt
 from fma_genre.common import files, params, stage
 from fma_genre.common.errors import InputError
 from fma_genre.features import audio
@@ -233,7 +233,9 @@ def test_dask_that_is_not_installed_is_one_line(
 def test_a_missing_scheduler_is_one_line(
     archive: Path, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
+    """No client is made before the scheduler has answered: Dask can wait forever for a half-open one."""
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    monkeypatch.setattr(distributed, "Client", None)
     message = f"^DASK_SCHEDULER_ADDRESS: expected a running scheduler, found none at {address}"
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
@@ -521,10 +523,10 @@ def test_another_archive_or_other_tracks_are_other_work(
     header, *lines = TRACKS.splitlines(keepends=True)
     Path("data/tracks.csv").write_text("".join([header, *lines[:2], *lines[3:]]))
     fewer = inputs()
-    open_archive = spectrograms.open_archive
-    monkeypatch.setattr(spectrograms, "open_archive", lambda *a: replace(open_archive(*a), sha1="0" * 40))
-    monkeypatch.setattr(spectrograms.zips, "open_zip", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(spectrograms, "find_clips", lambda *_: [])
+    receipt, archive = open_current(parameters(), "audio")
+    other = replace(archive, sha1="0" * 40)
+    monkeypatch.setattr(spectrograms, "open_current", lambda *_: (receipt, other))
+    monkeypatch.setattr(spectrograms, "clips_of", lambda *_: [])
     assert len({before, fewer, inputs()}) == 3
 
 

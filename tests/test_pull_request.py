@@ -472,6 +472,11 @@ def test_invalid_results_are_refused_in_one_line(hostile: Project, name: str, co
         assert refused(hostile).startswith(f"diff: {name}: {message}")
 
 
+def test_another_folder_than_the_root_is_named(hostile: Project) -> None:
+    with replaced(hostile.path / "dvc.yaml"):
+        assert refused(hostile).startswith("diff: dvc.yaml: expected it in this folder, found none")
+
+
 CONFLICT = b"a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> other\n"
 
 
@@ -641,6 +646,13 @@ def test_a_former_model_without_predictions_is_not_compared() -> None:
     base, branch = results({"cnn": "ab"}, promoted="old"), results({"cnn": "ab"})
     says = "**The promoted model is `cnn` instead of `old`, and their accuracies cannot be compared.**"
     assert verdict(base, branch) == says
+    rows = [
+        line
+        for line in pull_request.report(base, branch, base="main").splitlines()
+        if "`old` → `cnn` (promoted)" in line
+    ]
+    assert len(rows) == 2, "accuracy and F1"
+    assert all("not known" in row and "unchanged" not in row for row in rows)
 
 
 def test_what_only_another_machine_changed_is_not_subtracted() -> None:

@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pandas as pd
 
-from fma_genre.archives import receipt, zips
-from fma_genre.archives.clips import Clip, find_clips
+from fma_genre.archives import zips
+from fma_genre.archives.clips import Clip, clips_of
+from fma_genre.archives.receipt import open_current
 from fma_genre.common.errors import InputError
 from fma_genre.common.params import Params
 from fma_genre.features import audio
@@ -28,11 +29,8 @@ def excerpts(tracks: pd.DataFrame, params: Params) -> dict[int, bytes]:
         InputError: the archive is missing or belongs to another data set, or a clip cannot be read.
         FileNotFoundError: the receipt of the archives does not exist.
     """
-    listed = receipt.read_receipt()
-    receipt.check_current(listed, params.dataset, params.data_set)
-    archive = receipt.open_archive(listed, "audio")
-    with zips.open_zip(archive.path) as opened:
-        clips = find_clips(opened, tracks, archive.name)
+    _, archive = open_current(params, "audio")
+    clips = clips_of(archive.path, tracks)
     seconds = min(SECONDS, params.spectrograms.seconds)  # a clip may be a part of a longer file
     return {
         int(track): mp3(_samples(archive.path, clip, int(track), seconds), RATE)

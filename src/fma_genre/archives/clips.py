@@ -9,9 +9,11 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from fma_genre.archives import zips
 from fma_genre.archives.tracks import TRACKS
 from fma_genre.common.errors import InputError
 
@@ -26,6 +28,12 @@ class Clip:
 
     member: zipfile.ZipInfo
     start: float = 0  # s from the beginning of the member's audio
+
+
+def clips_of(archive: Path, tracks: pd.DataFrame) -> list[Clip]:
+    """Find the clip of each track in the archive at a path; raise InputError as `find_clips` does."""
+    with zips.open_zip(archive) as opened:
+        return find_clips(opened, tracks, archive.name)
 
 
 def candidates(archive: zipfile.ZipFile) -> dict[int, list[zipfile.ZipInfo]]:

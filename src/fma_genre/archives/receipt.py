@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 from fma_genre.common import documents, progress, schema
 from fma_genre.common.errors import InputError
 from fma_genre.common.files import resolve, write_json
-from fma_genre.common.params import SHA1, DataSet
+from fma_genre.common.params import SHA1, DataSet, Params
 from fma_genre.common.schema import Range
 
 RECEIPT = Path("data/archives.json")
@@ -59,6 +59,18 @@ def read_receipt(path: Path = RECEIPT) -> Receipt:
         return schema.read(Receipt, documents.read_json(path), "")
     except InputError as error:
         raise InputError(f"{path}: cannot read the receipt of the stage download: {error}") from error
+
+
+def open_current(params: Params, role: Literal["metadata", "audio"]) -> tuple[Receipt, Archive]:
+    """Read the receipt, and verify one of its archives, which must belong to the data set of params.yaml.
+
+    Raises:
+        InputError: the receipt is that of other archives, or the archive is missing or damaged.
+        FileNotFoundError: the receipt does not exist.
+    """
+    receipt = read_receipt()
+    check_current(receipt, params.dataset, params.data_set)
+    return receipt, open_archive(receipt, role)
 
 
 def check_current(receipt: Receipt, dataset: str, entry: DataSet) -> None:

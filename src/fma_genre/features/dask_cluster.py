@@ -1,5 +1,6 @@
 """Workers for extraction: processes on this machine, or the Dask cluster that DASK_SCHEDULER_ADDRESS names."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,10 +41,17 @@ def _dask(address: str) -> Iterator[None]:
     """
     try:
         from distributed import Client
+        from distributed.comm import connect
         from distributed.diagnostics.plugin import UploadDirectory
     except ImportError as error:
         raise InputError(f"{ADDRESS}: expected Dask, found no such package: pip install '.[dask]'") from error
+
+    async def try_to_connect() -> None:
+        await (await connect(address)).close()
+
     try:
+        # A Client that cannot connect stays half open until it is garbage, and may then block the next one.
+        asyncio.run(try_to_connect())
         client = Client(address)
     except (OSError, ValueError, AssertionError) as error:  # AssertionError: Dask's event loop did not start in 10 s
         raise InputError(f"{ADDRESS}: expected a running scheduler, found none at {address}: {error}") from error

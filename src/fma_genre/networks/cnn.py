@@ -1,6 +1,6 @@
 """1D-CNN after Bian et al. 2019 (arXiv 1906.11620): blocks of one convolution, batch norm and ReLU.
 
-This project has not seen the paper's numbers of channels. Those in params.yaml are its own choice.
+This project has not seen the paper's numbers of channels; the numbers in params.yaml are its own choice.
 """
 
 from functools import partial

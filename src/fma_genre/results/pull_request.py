@@ -99,6 +99,10 @@ class Comparison:
         promoted = self.promoted
         return [promoted, *edited] if promoted and promoted.before != promoted.after else edited
 
+    def is_known(self, pair: Pair) -> bool:
+        """Whether both revisions have predictions of these systems."""
+        return pair.before in self.before.systems and pair.after in self.after.systems
+
     @property
     def has_other_packages(self) -> bool:
         return self.before.packages != self.after.packages
@@ -270,8 +274,7 @@ def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]
         packages = " or the packages" if comparison.has_other_packages else ""
         return f"it differs only by the machine{packages} that trained it"
     if not changed:
-        known = pair.before in comparison.before.systems and pair.after in comparison.after.systems
-        return "it predicts the same" if known else "their accuracies cannot be compared"
+        return "it predicts the same" if comparison.is_known(pair) else "their accuracies cannot be compared"
     split, change = next(iter(changed.items()))
     if not change.is_clear:
         return f"its {split} accuracy does not change clearly"
@@ -286,7 +289,8 @@ def _sentence(changed: Mapping[str, Change]) -> str:
 def _table(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]]) -> str:
     rows = [["system", *(title for split in found for title in (f"{split}, %", "change", "visible from"))]]
     for pair in comparison.pairs:
-        cells = [cell for values in found.values() for cell in _cells(values.get(pair))]
+        none = "unchanged" if comparison.is_known(pair) else "not known"
+        cells = [cell for values in found.values() for cell in _cells(values.get(pair), none)]
         rows.append([_name(pair, comparison.promoted), *cells])
     return table(rows)
 
@@ -296,9 +300,9 @@ def _name(pair: Pair, promoted: Pair | None) -> str:
     return f"{name} (promoted)" if pair == promoted else name
 
 
-def _cells(change: Change | None) -> list[str]:
+def _cells(change: Change | None, none: str) -> list[str]:
     if change is None:
-        return ["unchanged", "", ""]
+        return [none, "", ""]
     points = _points(change.interval)
     resolution = f"{100 * change.resolution:.1f}"  # 0.0 if no resample differs from the others
     return [
