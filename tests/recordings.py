@@ -100,13 +100,13 @@ def vorbis(first: int = 0, last: int = SECONDS, rate: int = RATE) -> bytes:
     return file.getvalue()
 
 
-def video() -> bytes:
-    """MP4 with pictures, its first stream, and AAC."""
+def video(kind: str) -> bytes:
+    """AAC beside pictures, which come first and last four times as long."""
     file = io.BytesIO()
-    with av.open(io.BytesIO(playable("M4A")), "r") as audio, av.open(file, "w", format="mp4") as container:
+    with av.open(io.BytesIO(playable("M4A")), "r") as audio, av.open(file, "w", format=kind) as container:
         pictures = container.add_stream("mpeg4", rate=1, width=16, height=16, pix_fmt="yuv420p")
         sound = container.add_stream_from_template(audio.streams.audio[0])
-        for _ in range(SECONDS):
+        for _ in range(4 * SECONDS):
             container.mux(pictures.encode(av.VideoFrame(16, 16, "yuv420p")))
         container.mux(pictures.encode(None))
         for packet in audio.demux(audio.streams.audio[0]):
@@ -141,7 +141,8 @@ PLAYABLE: dict[str, Callable[[], bytes]] = {
     "WAV of 24 bits": lambda: encode(melody(channels=2), kind="wav", codec="pcm_s24le"),
     "WAV of 8 bits": lambda: encode(melody(), kind="wav", codec="pcm_u8"),
     "M4A": lambda: encode(melody(channels=2), kind="ipod", codec="aac"),
-    "video": video,
+    "video in MP4": lambda: video("mp4"),
+    "video in Matroska": lambda: video("matroska"),
     "ALAC": lambda: encode(melody(), kind="ipod", codec="alac"),
     "AAC": lambda: encode(melody(), kind="adts", codec="aac"),
     "WMA": lambda: encode(melody(channels=2), kind="asf", codec="wmav2", bit_rate=128_000),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from fma_genre.features.stretches import Stretch, UnreadableClipError, check_format
 
@@ -66,7 +67,7 @@ class FFmpeg:
 
     def announced(self) -> float:
         """Length of the file in seconds according to its header, or as FFmpeg estimates it; 0 if unknown."""
-        return self._links[0].announced() if self._is_whole else 0.0
+        return float(self._links[0].announced()) if self._is_whole else 0.0
 
     def _next(self) -> Stretch | None:
         if self._put_back:
@@ -165,9 +166,14 @@ class _Link:
             known *= Fraction(self._part.size, max(self._part.tell(), 1))
         return max(known, self._declared())
 
-    def announced(self) -> float:
-        """Length in seconds that FFmpeg found when it opened the container; 0 if unknown."""
-        return (self._container.duration or 0) / av.time_base
+    def announced(self) -> Fraction:
+        """Length of the audio in seconds that FFmpeg found when it opened the container; 0 if unknown."""
+        covers = [stream for stream in self._container.streams if stream.disposition & Disposition.attached_pic]
+        if len(self._container.streams) == 1 + len(covers):
+            return Fraction(self._container.duration or 0, av.time_base)
+        if "mp4" in self._format:  # other formats of videos give only the length of the longest stream
+            return (self._stream.duration or 0) * (self._stream.time_base or Fraction(0))
+        return Fraction(0)
 
     def _count(self, packet: av.Packet) -> None:
         time_base = self._stream.time_base or Fraction(0)
@@ -182,7 +188,7 @@ class _Link:
     def _declared(self) -> Fraction:
         """Length in seconds according to the header. For a stream of frames, FFmpeg's own value is only a guess."""
         if self._format not in FRAMES:
-            return Fraction(self._container.duration or 0, av.time_base)
+            return self.announced()
         start = max(0, self._first - LONGEST_FRAME)
         before = self._part.at(start, self._first - start)
         return _declared_frames(before) * self._frame_seconds

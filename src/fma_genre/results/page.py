@@ -44,7 +44,7 @@ summary h3 { display: inline }
 .wide { margin: 1rem 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { border-bottom: 1px solid var(--line); padding: .3rem .8rem; text-align: left; white-space: nowrap }
-.wrapped td, .wrapped th { vertical-align: top; white-space: normal }
+.wrapped td, .wrapped th { vertical-align: top; white-space: normal; overflow-wrap: anywhere }
 .tracks { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr));
           list-style: none; padding: 0 }
 .tracks > li { border: 1px solid var(--line); border-radius: 6px; min-width: 0; overflow-wrap: anywhere;
