@@ -49,7 +49,7 @@ def main(params: Params, arguments: argparse.Namespace) -> None:
     chosen = tracks.choose_splits(found, arguments.seed, str(source))
     files, rows = tracks.make(found, chosen, params.spectrograms.seconds, arguments.clips)
     print(summary.genres(found, rows), end="\n\n")
-    print_lines(summary.remarks(found, rows, chosen))
+    print_lines(summary.remarks(songs, found, rows, chosen))
     check_trainable(pd.DataFrame(map(vars, rows), columns=["genre", "split"]), f"readable files of {source}")
 
     archives.write(audio, metadata, files, rows)

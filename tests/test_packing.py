@@ -137,7 +137,8 @@ FORMATS: dict[str, Callable[[], bytes]] = {
     "song.m4a": lambda: recordings.playable("M4A"),
     "song.aac": lambda: recordings.playable("AAC"),
     "song.wma": lambda: recordings.playable("WMA"),
-    "song.mp4": lambda: recordings.playable("video"),
+    "song.mkv": lambda: recordings.playable("video in Matroska"),
+    "song.mp4": lambda: recordings.playable("video in MP4"),
 }
 
 
@@ -360,10 +361,10 @@ def test_files_with_the_same_bytes_stay_in_one_split_and_are_counted(project: Pr
     assert "different splits" not in output
 
 
-def tagged(artist: str, seed: int) -> bytes:
+def tagged(artist: str, seed: int, **others: str) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="mp3") as container:
-        container.metadata.update({"artist": artist, "title": f"Title {seed}"})
+        container.metadata.update({"artist": artist, "title": f"Title {seed}", **others})
         stream: Any = container.add_stream("libmp3lame", rate=16000, layout="mono")
         noise = np.random.default_rng(seed).normal(0, 0.1, (1, 16000)).astype(np.float32)
         frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
@@ -389,6 +390,35 @@ def test_artists_are_read_from_tags(project: Project, tmp_path: Path) -> None:
     assert "22 of 26 songs have no artist: tracks of an artist may be in several splits" in output
     assert re.search(r"^\| jazz +\| 16 .*\| 2 +\| 0\.00 ", output, re.MULTILINE)
     assert re.search(r"^\| rock +\| 10 .*\| unknown ", output, re.MULTILINE)
+
+
+def test_genres_without_readable_files_or_test_tracks_are_named(project: Project, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "music", 8, [*GENRES, "swing"])
+    for path in (folder / "swing").iterdir():
+        path.write_bytes(b"no audio")
+    rows = [
+        {key: row[key] for key in ("path", "genre", "split")}
+        for row in rows_of(folder)
+        if row["genre"] != "rock" or row["split"] == "training"
+    ]
+    output = pack(project, list_of(folder / "songs.csv", rows))
+    assert "left out: swing, since none of the files of the genre can be decoded" in output
+    assert "no test tracks of rock: the given split has none" in output
+
+
+def test_spaces_around_a_path_are_dropped_unless_they_belong_to_it(project: Project, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "music", 8)
+    (folder / "jazz/jazz.00000.wav").rename(folder / "jazz/jazz.00000.wav ")
+    rows = [row | {"path": f"{row['path']} "} for row in rows_of(folder)]
+    pack(project, list_of(folder / "songs.csv", [{**rows[0], "path": "jazz/jazz.00000.wav "}, *rows]))
+    assert len(table(project)) == 16
+
+
+def test_the_artist_of_an_album_is_that_of_its_songs(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    for artist, expected in (("", "Miles Davis"), ("Bill Evans", "Bill Evans")):
+        path.write_bytes(tagged(artist, 0, album_artist="Miles Davis"))
+        assert measuring.measure(path).artist == expected
 
 
 def test_a_list_wins_over_tags_and_its_split_is_kept(project: Project, tmp_path: Path) -> None:

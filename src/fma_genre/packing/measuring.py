@@ -63,7 +63,8 @@ def measure(path: Path) -> Measured:
         return Measured(one_line(str(error)))
     sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     tags = _read_tags(data)
-    return Measured("", sha1, seconds, length, rate, loudness, tags.get("artist", ""), tags.get("title", ""))
+    artist = tags.get("artist") or tags.get("album_artist", "")
+    return Measured("", sha1, seconds, length, rate, loudness, artist, tags.get("title", ""))
 
 
 def _listen(recording: Recording) -> tuple[float, float, int, float]:

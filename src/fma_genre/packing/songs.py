@@ -208,11 +208,11 @@ def _read_row(cells: dict[str, str], table: Path, where: str) -> Song:
 
 
 def _find(folder: Path, cell: str, where: str) -> Path:
-    """The path of a file. A file system may have another Unicode form of the name than the table."""
+    """The path of a file. The table may have another Unicode form of the name, or spaces around it."""
     if not cell or "\0" in cell:
         raise schema.mismatch(f"{where}: path", "a path", cell)
-    forms = [cell, unicodedata.normalize("NFC", cell), unicodedata.normalize("NFD", cell)]
-    paths = [folder / os.fsdecode(form.encode(errors="surrogateescape")) for form in forms]
+    forms = [unicodedata.normalize(form, name) for name in (cell, cell.strip()) for form in ("NFC", "NFD")]
+    paths = [folder / os.fsdecode(form.encode(errors="surrogateescape")) for form in (cell, *forms)]
     return next((path for path in paths if path.exists()), paths[0])
 
 

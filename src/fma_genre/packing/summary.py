@@ -89,8 +89,10 @@ def _rates(rates: Iterable[int]) -> str:
     return ", ".join(shown) + (", …" if len(counts) > MAX_RATES else "")
 
 
-def remarks(found: Sequence[Found], tracks: Sequence[Track], chosen: Sequence[str]) -> Iterator[str]:
-    """Lines about what may mislead: unknown artists, duplicates, incomplete files, and genres without test tracks."""
+def remarks(
+    songs: Sequence[Song], found: Sequence[Found], tracks: Sequence[Track], chosen: Sequence[str]
+) -> Iterator[str]:
+    """Lines about what may mislead: unknown artists, duplicates, incomplete files, and genres without any tracks."""
     yield from _about_artists(found)
     yield from _about_duplicates(found, chosen)
     damaged = {
@@ -102,7 +104,10 @@ def remarks(found: Sequence[Found], tracks: Sequence[Track], chosen: Sequence[st
     for split in SPLITS[1:]:
         present = {track.genre for track in tracks if track.split == split}
         if absent := sorted({track.genre for track in tracks} - present):
-            yield f"no {split} tracks of {_named(absent)}: these genres have too few songs or artists"
+            reason = "the given split has none" if found[0].song.split else "too few songs or artists"
+            yield f"no {split} tracks of {_named(absent)}: {reason}"
+    if lost := sorted({song.genre for song in songs} - {track.genre for track in tracks}):
+        yield f"left out: {_named(lost)}, since none of the files of the genre can be decoded"
 
 
 def _about_artists(found: Sequence[Found]) -> Iterator[str]:
