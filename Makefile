@@ -32,7 +32,7 @@ test: .venv/installed
 	@pytest -m "not slow"
 
 show: .venv/installed
-	@python src/show.py $(if $(filter-out 0,$(LISTEN)),--listen)
+	@python src/show.py $(if $(filter-out 0 no false,$(LISTEN)),--listen)
 
 diff: .venv/installed
 	@python src/diff.py $(BASE)
