@@ -69,7 +69,7 @@ def make_index(table: pd.DataFrame, clips: Sequence[Clip], outcomes: np.ndarray)
 
 def bit_rates(clips: Sequence[Clip], seconds: np.ndarray) -> np.ndarray:
     """Bit rate of each clip's file in kbit/s, (clips,), from the length of the file; 0 if the length is unknown."""
-    bits = np.array([8 * clip.member.file_size for clip in clips])
+    bits = np.array([8 * float(clip.member.file_size) for clip in clips])  # a damaged archive may claim any size
     return np.divide(bits, 1000 * seconds, out=np.zeros(len(bits)), where=seconds > 0).round().astype(int)
 
 

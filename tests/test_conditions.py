@@ -182,6 +182,12 @@ def test_the_bit_rate_of_a_file_of_unknown_length_is_0() -> None:
     assert bit_rate(chained, 6) == 0
 
 
+def test_a_clip_that_was_not_read_has_no_bit_rate_whatever_size_the_archive_claims() -> None:
+    member = zipfile.ZipInfo("000002.mp3")
+    member.file_size = 2**64 - 1
+    assert spectrograms.bit_rates([Clip(member)], np.zeros(1)).tolist() == [0]
+
+
 # Real clips. ------------------------------------------------------------------------------------------------------
 
 

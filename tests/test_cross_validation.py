@@ -307,7 +307,8 @@ def test_controls_find_a_leak_and_only_chance_without_labels(checkout: Project) 
         assert 25 < disjoint[0] < 75
         assert 25 < shuffled[0] < 75
         assert leak[0] == pytest.approx(random[0] - disjoint[0], abs=0.11)
-        assert leak[1] > 10
+        assert leak[0] > 20
+    assert found["svm"][3][1] > 0, "the interval of the svm's leak"  # that of the cnn contains the runs, too
 
     for kind in (DISJOINT, RANDOM, SHUFFLED):
         assert f"measured on {USED} test tracks by {ARTISTS} artists" in (out / kind / "report.md").read_text()

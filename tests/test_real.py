@@ -73,7 +73,7 @@ def test_the_split_of_instruments(instruments: Project) -> None:
 
 def test_every_clip_of_instruments_is_used(instruments: Project) -> None:
     index = read_index(instruments)
-    tracks = pd.read_csv(instruments.path / "data/tracks.csv")
+    tracks = pd.read_csv(instruments.path / "data/tracks.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(index[list(tracks.columns)], tracks, check_dtype=False)
     assert (index["frames"] > 0).all()
     assert (index["left_out"] == "").all()
