@@ -151,7 +151,7 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     ((name, row),) = rows(text).items()
     assert name == "`birnn`"
     assert [row[0], row[3]] == scores(finished, "birnn", branch, "birnn")
-    assert "**The promoted model is still `cnn`, and it predicts the same.** No other system changes clearly." in text
+    assert "**The promoted model is still `cnn`, and it predicts the same.** No other accuracy changes clearly." in text
     assert re.search(r"\| `train@birnn`, `compare` +\| `models.birnn.hidden` `8` → `16` +\|", text)
     assert "Also changed, because they read changed outputs: `evaluate@birnn`, `promote`." in text
     assert "train@cnn" not in text
@@ -781,13 +781,34 @@ def test_the_password_in_a_changed_url_is_not_shown() -> None:
     assert "secret" not in text
 
 
-def test_validation_decides_if_there_are_validation_tracks() -> None:
-    base, branch, slightly = (results({"cnn": text}) for text in ("ab", "b", "ab" * 29 + "aa"))
-    before = replace(base, predictions={"validation": base.predictions["test"], **base.predictions})
-    after = replace(branch, predictions={"validation": slightly.predictions["test"], **branch.predictions})
-    assert "and its validation accuracy does not change clearly.** +1.7 [" in verdict(before, after)
-    (row,) = rows(pull_request.report(before, after, base="main")).values()
+def on_both_splits(validation: str, test: str) -> Results:
+    """Results of cnn, whose predictions for the validation tracks are not those for the test tracks."""
+    first, found = results({"cnn": validation}), results({"cnn": test})
+    return replace(found, predictions={"validation": first.predictions["test"], **found.predictions})
+
+
+def test_validation_comes_first_and_a_clear_change_on_test_tracks_is_named() -> None:
+    before, slightly = on_both_splits("ab", "ab"), "ab" * 29 + "aa"
+    expected = {
+        (slightly, slightly): "its validation accuracy does not change clearly",
+        (slightly, "b"): "its validation accuracy does not change clearly, but its test accuracy falls clearly",
+        ("aaaaab", slightly): "its validation accuracy rises clearly",
+        ("aaaaab", "aaaaab"): "its validation accuracy rises clearly, and its test accuracy rises clearly",
+        ("aaaaab", "b"): "its validation accuracy rises clearly, but its test accuracy falls clearly",
+        ("ab", "b"): "its test accuracy falls clearly",
+    }
+    for predicted, words in expected.items():
+        assert f"The promoted model is still `cnn`, and {words}.** " in verdict(before, on_both_splits(*predicted))
+    (row,) = rows(pull_request.report(before, on_both_splits(slightly, "b"), base="main")).values()
     assert (row[0], row[3]) == ("50.0 → 51.7", "50.0 → 0.0")
+
+
+def test_the_verdict_on_other_systems_is_about_accuracies() -> None:
+    """The folded table of F1 may have a clear change."""
+    base, branch = results({"cnn": "ab", "svm": "ab"}), results({"cnn": "ab", "svm": "ab" * 29 + "aa"})
+    assert verdict(base, branch).endswith(" No other accuracy changes clearly.")
+    without = [replace(side, stages={"x": stage()}) for side in (base, branch)]
+    assert verdict(*without).endswith(" No accuracy changes clearly.")
 
 
 def test_predictions_of_one_split_that_are_missing_are_named() -> None:

@@ -24,6 +24,7 @@ from fma_genre.results.markdown import code, table
 MAX_NAMED = 8  # largest number of names in a list
 MAX_TEXT_LENGTH = 40_000  # characters of report.md; a comment on GitHub has at most 65,536
 METRICS = {"validation": "validation_accuracy", "test": "accuracy"}  # keys in metrics/<name>.json, by split
+UNCLEAR = "does not change clearly"
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ def _verdict(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]])
     if named:
         return f"{verdict} Other clear changes: {', and '.join(named)}."
     others = [pair for pair in comparison.pairs if pair != comparison.promoted]
-    return f"{verdict} No {'other ' if pair else ''}system changes clearly." if others else verdict
+    return f"{verdict} No {'other ' if pair else ''}accuracy changes clearly." if others else verdict
 
 
 def _promotion(pair: Pair) -> str:
@@ -269,16 +270,22 @@ def _promotion(pair: Pair) -> str:
 
 
 def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]) -> str:
-    """The change of the promoted model's accuracy, on validation tracks if there are any."""
+    """The change of the promoted model's accuracy, validation first; a clear change on the test tracks is added."""
     if pair.before == pair.after and pair.after in comparison.elsewhere:
         packages = " or the packages" if comparison.has_other_packages else ""
         return f"it differs only by the machine{packages} that trained it"
     if not changed:
         return "it predicts the same" if comparison.is_known(pair) else "their accuracies cannot be compared"
-    split, change = next(iter(changed.items()))
+    (first, word), *others = [(split, _direction(change)) for split, change in changed.items()]
+    clear = [(split, other) for split, other in others if other != UNCLEAR]
+    also = [f", {'and' if other == word else 'but'} its {split} accuracy {other}" for split, other in clear]
+    return "".join([f"its {first} accuracy {word}", *also])
+
+
+def _direction(change: Change) -> str:
     if not change.is_clear:
-        return f"its {split} accuracy does not change clearly"
-    return f"its {split} accuracy {'rises' if change.interval.value > 0 else 'falls'} clearly"
+        return UNCLEAR
+    return "rises clearly" if change.interval.value > 0 else "falls clearly"
 
 
 def _sentence(changed: Mapping[str, Change]) -> str:
