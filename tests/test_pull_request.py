@@ -696,6 +696,37 @@ def test_another_promoted_model_is_compared_on_the_machine_of_the_branch() -> No
     assert Comparison(base, branch).pairs == [Pair("cnn", "birnn")]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "row", "remark"),
+    [
+        # The branch's machine changed the former model only.
+        ({"cnn": "b", "birnn": "a"}, {"cnn": "ab", "birnn": "a"}, "0.0 → 100.0", ""),
+        # The new model is not in the base, so that it is from the branch's machine.
+        ({"cnn": "b"}, {"cnn": "ab", "birnn": "a"}, "50.0 → 100.0", "accuracies of `cnn` above are from this branch."),
+        # The branch's machine changed the new model only.
+        ({"cnn": "b", "birnn": "b"}, {"cnn": "b", "birnn": "a"}, "0.0 → 100.0",
+         "The changes of the promoted models contain this difference, too."),
+        # It changed a model that was never promoted.
+        ({"cnn": "b", "birnn": "a", "x": "a"}, {"cnn": "b", "birnn": "a", "x": "b"}, "0.0 → 100.0", ""),
+    ],
+)  # fmt: skip
+def test_the_former_promoted_model_is_from_the_machine_of_the_new_one(
+    before: dict[str, str], after: dict[str, str], row: str, remark: str
+) -> None:
+    base, branch = (
+        results(
+            labels, promoted, {name: record for key in labels for name, record in evaluated(key, labels[key]).items()}
+        )
+        for labels, promoted in ((before, "cnn"), (after, "birnn"))
+    )
+    text = pull_request.report(base, branch, base="main")
+    assert f"| `cnn` → `birnn` (promoted) | {row} |" in text
+    assert "**Another machine**" in text
+    assert remark in text
+    remarks = ("are from this branch", "contain this difference")
+    assert sum(some in text for some in remarks) == bool(remark)
+
+
 def test_other_packages_may_be_the_cause_too() -> None:
     base, branch = (results({"cnn": text}, stages=evaluated("cnn", text)) for text in ("ab", "b"))
     branch = replace(branch, packages={"torch": "2.14.0"})

@@ -94,11 +94,32 @@ class Comparison:
         return Pair(old, new) if old and new else None
 
     @property
+    def replacement(self) -> Pair | None:
+        """The promoted models if they differ."""
+        pair = self.promoted
+        return pair if pair and pair.before != pair.after else None
+
+    @property
+    def edited(self) -> list[Pair]:
+        """Systems of both revisions that the branch edits."""
+        return [Pair(key, key) for key in self.changed if key not in self.elsewhere]
+
+    @property
     def pairs(self) -> list[Pair]:
         """Systems to subtract: the promoted models if they differ, then every system that the branch edits."""
-        edited = [Pair(key, key) for key in self.changed if key not in self.elsewhere]
-        promoted = self.promoted
-        return [promoted, *edited] if promoted and promoted.before != promoted.after else edited
+        return [self.replacement, *self.edited] if self.replacement else self.edited
+
+    @property
+    def is_replaced_here(self) -> bool:
+        """Whether the model that the branch promotes instead has new predictions, from the branch's machine."""
+        pair = self.replacement
+        return pair is not None and (pair.after not in self.before.systems or pair.after in self.changed)
+
+    @property
+    def from_branch(self) -> list[str]:
+        """The former promoted model, if only the machine changed it and the new one is from the same machine."""
+        pair = self.replacement
+        return [pair.before] if pair and pair.before in self.elsewhere and self.is_replaced_here else []
 
     def is_known(self, pair: Pair) -> bool:
         """Whether both revisions have predictions of these systems."""
@@ -117,8 +138,8 @@ class Comparison:
     def changes(self, metric: str) -> dict[str, dict[Pair, Change]]:
         """Changes of a score, by split and pair.
 
-        If the base ran on another machine, a system that the branch did not edit has its predictions from the branch on
-        both sides, so that a promoted model is compared with the former one on the same machine.
+        If the base ran on another machine, the former promoted model may have its predictions from the branch on both
+        sides (see `from_branch`), so that the promoted models are compared on the same machine.
         """
         old, new = self.before.predictions, self.after.predictions
         return {
@@ -127,7 +148,7 @@ class Comparison:
                 new[split],
                 self.pairs,
                 metric,
-                from_branch=self.elsewhere,
+                from_branch=self.from_branch,
                 same_networks=self.same_networks,
             )
             for split in self.splits
@@ -385,13 +406,11 @@ def _elsewhere(comparison: Comparison, base: str) -> Iterator[str]:
 
 def _consequence(comparison: Comparison) -> str:
     """State which side of the changes above is from which machine; empty without changes."""
-    promoted = comparison.promoted
-    if promoted and promoted.before != promoted.after and promoted.before in comparison.elsewhere:
-        own = f" For the promoted models, the accuracies of {_code(promoted.before)} above are from this branch."
-        edited = len(comparison.pairs) > 1
-    else:
-        own, edited = "", bool(comparison.pairs)
-    return own + (" The changes of the edited systems contain this difference, too." if edited else "")
+    former = comparison.from_branch
+    own = f" For the promoted models, the accuracies of {_list(former)} above are from this branch." if former else ""
+    mixed = ["the edited systems"] if comparison.edited else []
+    mixed += ["the promoted models"] if comparison.is_replaced_here and not former else []
+    return f"{own} The changes of {' and '.join(mixed)} contain this difference, too." if mixed else own
 
 
 def _score(results: Results, key: str, split: str) -> str:
