@@ -638,6 +638,21 @@ def test_results_on_another_data_set_are_not_subtracted() -> None:
     assert verdict(base, branch) == f"**Not comparable**: {reason}, so nothing is subtracted."
 
 
+def test_results_that_are_not_comparable_name_the_promoted_model_and_the_new_and_removed_systems() -> None:
+    base, labels = results({"cnn": "ab", "svm": "b", "old": "a"}), {"cnn": "b", "svm": "b", "birnn": "a"}
+    other = {key: scored(0.75, 0.7) | {"dataset": "other"} for key in labels}
+    for promoted, name, replaced_model in (("birnn", "`birnn`", " instead of `cnn`"), ("cnn", "still `cnn`", "")):
+        after = replace(results(labels, promoted), metrics=other)
+        _, reason, promotion, systems, *rest = pull_request.report(base, after, base="main").split("\n\n")
+        assert reason.startswith("**Not comparable**: ")
+        assert promotion == f"The promoted model is {name} (validation 70.0 %, test 75.0 %){replaced_model}."
+        assert systems == "New: `birnn` (validation 70.0 %, test 75.0 %). Removed: `old`."
+        assert "| `cnn`" not in "".join(rest)
+        stale = pull_request.report(base, after, base="main", problems=[pull_request.stale(["compare"])])
+        assert "The promoted model" not in stale
+        assert "Removed: `old`." in stale
+
+
 def test_a_side_without_predictions_is_named() -> None:
     some, none = results({"cnn": "ab"}), replace(results({"cnn": "ab"}), predictions={})
     assert verdict(none, some) == "**Nothing to compare**: `main` has no predictions of tracks."

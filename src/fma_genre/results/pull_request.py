@@ -238,6 +238,9 @@ def _systems(comparison: Comparison, base: str, *, with_verdict: bool) -> Iterat
         yield f"**Nothing to compare**: {where} has no predictions of tracks."
     elif not comparison.is_comparable:
         yield f"**Not comparable**: {_data_difference(before, after, base)}, so nothing is subtracted."
+        if with_verdict and comparison.promoted:
+            yield f"{_promotion(comparison.promoted, _with_scores(comparison.promoted.after, after))}."
+        yield from _others(comparison)
     else:
         found = comparison.changes("accuracy")
         if with_verdict:
@@ -272,7 +275,8 @@ def _verdict(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]])
         verdict = "**There is no promoted model to compare.**"
     else:
         changed = {split: values[pair] for split, values in found.items() if pair in values}
-        verdict = f"**{_promotion(pair)}{_judgement(comparison, pair, changed)}.** {_sentence(changed)}".strip()
+        opening = f"{_promotion(pair, _code(pair.after))}, and {_judgement(comparison, pair, changed)}"
+        verdict = f"**{opening}.** {_sentence(changed)}".strip()
     clear = {
         split: [pair.after for pair, change in values.items() if change.is_clear and pair != comparison.promoted]
         for split, values in found.items()
@@ -284,10 +288,11 @@ def _verdict(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]])
     return f"{verdict} No {'other ' if pair else ''}accuracy changes clearly." if others else verdict
 
 
-def _promotion(pair: Pair) -> str:
+def _promotion(pair: Pair, name: str) -> str:
+    """State which model is promoted; `name` is the Markdown for its name."""
     if pair.before == pair.after:
-        return f"The promoted model is still {_code(pair.after)}, and "
-    return f"The promoted model is {_code(pair.after)} instead of {_code(pair.before)}, and "
+        return f"The promoted model is still {name}"
+    return f"The promoted model is {name} instead of {_code(pair.before)}"
 
 
 def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]) -> str:
@@ -364,13 +369,14 @@ def _count(before: Predictions, after: Predictions) -> int:
 
 
 def _others(comparison: Comparison) -> Iterator[str]:
-    """Yield a line on the systems that are new, were removed or did not change."""
+    """Yield a line on the systems that are new, were removed or, on the same data, did not change."""
     before, after = comparison.before.systems, comparison.after.systems
     groups = {
         "New": [_with_scores(key, comparison.after) for key in after if key not in before],
         "Removed": [_code(key) for key in before if key not in after],
-        "Unchanged": [_code(key) for key in comparison.common if key not in comparison.changed],
     }
+    if comparison.is_comparable:
+        groups["Unchanged"] = [_code(key) for key in comparison.common if key not in comparison.changed]
     lines = [f"{title}: {_some(names)}." for title, names in groups.items() if names]
     if lines:
         yield " ".join(lines)
