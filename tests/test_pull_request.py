@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import workflows
+from fma_genre.checkout import count_missing
 from fma_genre.common import files
 from fma_genre.results import predictions, pull_request
 from fma_genre.results.bootstrap import Interval
@@ -130,6 +131,14 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
     assert folded == (branch.path / "report.md").read_text().strip() + "\n\n</details>\n"
 
 
+def test_a_base_with_commits_that_the_branch_lacks_is_named(hostile: Project) -> None:
+    """The verdict stays."""
+    base = git(hostile.path, "commit-tree", "-m", "x", "-p", "main", "main^{tree}").strip()
+    text = hostile.run_here("src/diff.py", base).stdout
+    assert f"`{base}` has 1 commit that this branch lacks; its changes appear reversed. Merge `{base}` first." in text
+    assert "**The promoted model is still `cnn`, and it predicts the same.**" in text
+
+
 @pytest.mark.parametrize("base", ["main", workflows.ODD_NAME])
 @pytest.mark.parametrize("fork", [False, True])
 def test_a_fork_and_a_base_of_any_name_are_compared(
@@ -140,6 +149,7 @@ def test_a_fork_and_a_base_of_any_name_are_compared(
     assert git(runner.path, "branch", "--list", "main", "proposal") == ""
     text = report(runner, tmp_path, base=base)
     assert f"### Results compared with `{base}`\n" in text
+    assert "lacks" not in text
     assert not (runner.path / "ran").exists()
 
 
@@ -670,6 +680,59 @@ def test_a_former_model_without_predictions_is_not_compared() -> None:
     ]
     assert len(rows) == 2, "accuracy and F1"
     assert all("not known" in row and "unchanged" not in row for row in rows)
+
+
+@pytest.fixture
+def histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Work in an empty repository; return a function that commits nothing after some parents."""
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    tree = git(tmp_path, "write-tree").strip()
+
+    def commit(message: str, *parents: str) -> str:
+        options = [option for parent in parents for option in ("-p", parent)]
+        return git(tmp_path, "commit-tree", "-m", message, *options, tree).strip()
+
+    return commit
+
+
+def test_commits_that_the_branch_lacks_are_counted(histories: Callable[..., str], tmp_path: Path) -> None:
+    """None are if the branch and its base share no commit, or the branch has none."""
+    first, other = histories("first"), histories("unrelated")
+    ahead = histories("ahead", histories("next", first))
+    merge = histories("merge", ahead, histories("branch", first))
+    assert count_missing(ahead) == 0, "no commit yet"
+    for head, base, expected in (
+        (first, ahead, 2), (ahead, first, 0), (merge, ahead, 0), (ahead, merge, 2), (other, ahead, 0),
+    ):  # fmt: skip
+        git(tmp_path, "update-ref", "refs/heads/main", head)
+        assert count_missing(base) == expected
+
+
+def test_a_shallow_clone_cannot_tell_how_many_commits_the_branch_lacks(
+    histories: Callable[..., str], tmp_path: Path
+) -> None:
+    """Except for a merge with its parents, as in the workflow."""
+    first = histories("first")
+    base, branch = histories("base", first), histories("branch", first)
+    shallow = tmp_path / ".git/shallow"
+    shallow.write_text(f"{base}\n{branch}\n")
+    for head in (branch, histories("merge", base, branch)):
+        git(tmp_path, "update-ref", "refs/heads/main", head)
+        assert count_missing(base) == 0
+    shallow.unlink()
+    git(tmp_path, "update-ref", "refs/heads/main", branch)
+    assert count_missing(base) == 1
+
+
+def test_commits_that_the_branch_lacks_come_before_the_verdict() -> None:
+    base, branch = results({"cnn": "ab"}), results({"cnn": "ab"})
+    parts = pull_request.report(base, branch, base="main", n_behind=3).split("\n\n")
+    assert parts[1] == (
+        "`main` has 3 commits that this branch lacks; their changes appear reversed. Merge `main` first."
+    )
+    assert parts[2].startswith("**The promoted model is still")
+    assert "lacks" not in pull_request.report(base, branch, base="main")
 
 
 def test_what_only_another_machine_changed_is_not_subtracted() -> None:

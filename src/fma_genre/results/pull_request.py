@@ -168,6 +168,7 @@ def report(
     *,
     base: str,
     problems: Sequence[str] = (),
+    n_behind: int = 0,
     figures: Mapping[str, str] | None = None,
     synthetic: bool = False,
     text: str = "",
@@ -179,6 +180,7 @@ def report(
         after: results of the branch.
         base: name of the base, e.g. main.
         problems: paragraphs in Markdown on the state of the branch.
+        n_behind: number of commits of the base that the branch lacks.
         figures: addresses of the figures that changed, by title.
         synthetic: whether the results of the branch were measured on the built-in demo.
         text: the branch's report.md.
@@ -189,7 +191,12 @@ def report(
     if not after.stages:  # nothing is known about this branch
         return "\n\n".join([_heading(base), *problems]) + "\n"
     comparison = Comparison(before, after)
-    paragraphs = [_heading(base), *problems, *_systems(comparison, base, with_verdict=not problems)]
+    paragraphs = [
+        _heading(base),
+        *problems,
+        *_behind(n_behind, base),
+        *_systems(comparison, base, with_verdict=not problems),
+    ]
     if synthetic:
         paragraphs.append("The data set is a synthetic demo, so these numbers say nothing about music.")
     paragraphs += [*_packages(before, after), *_stages(comparison.stages), *_figures(figures or {}), *_report(text)]
@@ -225,6 +232,14 @@ def not_checked_out(paths: Sequence[str]) -> str:
 
 def _heading(base: str) -> str:
     return f"### Results compared with {_code(base)}"
+
+
+def _behind(n_behind: int, base: str) -> Iterator[str]:
+    """Yield a line on the commits of the base that the branch lacks."""
+    if n_behind:
+        commits, whose = ("commit", "its changes") if n_behind == 1 else ("commits", "their changes")
+        name = _code(base)
+        yield f"{name} has {n_behind} {commits} that this branch lacks; {whose} appear reversed. Merge {name} first."
 
 
 # Systems. ---------------------------------------------------------------------------------------------------------
