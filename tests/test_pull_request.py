@@ -977,7 +977,22 @@ def test_packages_that_changed_are_a_line() -> None:
     before = results({"cnn": "ab"}, packages={"torch": "2.13.0", "dvc": "3.67.1", "old": "1"})
     after = results({"cnn": "ab"}, packages={"torch": "2.14.0", "dvc": "3.67.1", "new": "2"})
     text = pull_request.report(before, after, base="main")
-    assert "**Packages**: `torch` `2.13.0` → `2.14.0`, `old` removed, `new` added.\n" in text
+    assert "**Packages**: `torch` `2.13.0` → `2.14.0`, `old` `1` removed, `new` `2` added.\n" in text
+
+
+def test_added_and_removed_parameters_have_their_values() -> None:
+    """Sections, lists and stages have none; values are escaped, and cut like those of changed parameters."""
+    evil, url = "`@x|" + "y" * 500, "https://me:secret@example.org/a.zip"
+    old = {"models": {"cnn": {"lr": 1, "batch": False}, "birnn": {"lr": 1}}}
+    new = {"models": {"cnn": {"lr": 1, "epochs": 3, "sizes": [1, 2], "name": evil, "url": url}}}
+    records = [{"train@cnn": stage(**values)} for values in (old, new)]
+    base, branch = (results({"cnn": "ab"}, stages=record) for record in (records[0], {**records[1], "new": stage()}))
+    text = pull_request.report(base, branch, base="main")
+    expected = ["`models.cnn.batch` `False` removed", "`models.birnn` removed", "`models.cnn.epochs` `3` added",
+                "`models.cnn.sizes` added", f"`models.cnn.name` `'@x/{'y' * 96}` added"]  # fmt: skip
+    assert f"{', '.join(expected)}, `models.cnn.url` `" in text
+    assert "secret" not in text
+    assert re.search(r"\| `new` +\| stage added +\|", text)
 
 
 def test_values_that_are_no_numbers_have_no_score() -> None:

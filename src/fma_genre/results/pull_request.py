@@ -499,10 +499,21 @@ def _reason(reason: Reason) -> str:
     sides = (reason.before, reason.after)
     if sides == (MISSING, MISSING):
         return name
-    if MISSING in sides:
-        return f"{name} {'added' if reason.before is MISSING else 'removed'}"
-    old, new = (_code(masked(str(value))) for value in sides)
+    if reason.before is MISSING:
+        return f"{name}{_scalar(reason.after)} added"
+    if reason.after is MISSING:
+        return f"{name}{_scalar(reason.before)} removed"
+    old, new = map(_value, sides)
     return f"{name} {old} → {new}"
+
+
+def _scalar(value: Any) -> str:
+    """A space and the value, unless it is a section, a stage's record or a list."""
+    return "" if isinstance(value, Mapping | list) else f" {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    return _code(masked(str(value)))
 
 
 # Figures and text. ------------------------------------------------------------------------------------------------
