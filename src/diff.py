@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fma_genre.checkout import find_commit, git, git_bytes, git_paths, modified_outputs, stale_stages
+from fma_genre.checkout import count_missing, find_commit, git, git_bytes, git_paths, modified_outputs, stale_stages
 from fma_genre.common import documents, schema
 from fma_genre.common.errors import InputError
 from fma_genre.results import changes, pull_request
@@ -84,6 +84,7 @@ def compare(base: str, url: str) -> tuple[str, str]:
         after,
         base=base,
         problems=[paragraph] if paragraph else [],
+        n_behind=count_missing(commit),
         figures=changed_figures(commit, url),
         synthetic=is_synthetic(after, read_mapping(workspace, PARAMETERS)),
         text=documents.decode(workspace.contents.get(REPORT, b""), REPORT),

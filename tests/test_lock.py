@@ -95,6 +95,18 @@ def test_a_record_with_the_same_inputs_and_outputs_ran_on_no_other_machine() -> 
     assert lock.changes(revision(), after) == {"extract": lock.Change([], [], is_edited=False, is_elsewhere=False)}
 
 
+def test_an_output_that_was_added_or_removed_is_from_no_other_machine() -> None:
+    """It is an edit of dvc.yaml. Other contents of an output that both revisions have are still found."""
+    inputs = {"src/extract.py": "1"}, {"rate": 1}
+    one, two, other = (
+        {"extract": record(inputs[0], outs, inputs[1])}
+        for outs in ({"data/levels": "1"}, {"data/levels": "1", "log": "1"}, {"data/levels": "2", "log": "1"})
+    )
+    for before, after in ((one, two), (two, one)):
+        assert lock.changes(before, after) == {"extract": lock.Change([], [], is_edited=False, is_elsewhere=False)}
+    assert lock.changes(one, other)["extract"].is_origin
+
+
 def test_a_file_in_a_folder_of_outputs_is_an_output() -> None:
     """Also in a deeper folder."""
 

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import workflows
+from fma_genre.checkout import count_missing
 from fma_genre.common import files
 from fma_genre.results import predictions, pull_request
 from fma_genre.results.bootstrap import Interval
@@ -130,6 +131,14 @@ def test_a_branch_that_ships_the_other_model(finished: Project, branch: Project,
     assert folded == (branch.path / "report.md").read_text().strip() + "\n\n</details>\n"
 
 
+def test_a_base_with_commits_that_the_branch_lacks_is_named(hostile: Project) -> None:
+    """The verdict stays."""
+    base = git(hostile.path, "commit-tree", "-m", "x", "-p", "main", "main^{tree}").strip()
+    text = hostile.run_here("src/diff.py", base).stdout
+    assert f"`{base}` has 1 commit that this branch lacks; its changes appear reversed. Merge `{base}` first." in text
+    assert "**The promoted model is still `cnn`, and it predicts the same.**" in text
+
+
 @pytest.mark.parametrize("base", ["main", workflows.ODD_NAME])
 @pytest.mark.parametrize("fork", [False, True])
 def test_a_fork_and_a_base_of_any_name_are_compared(
@@ -140,6 +149,7 @@ def test_a_fork_and_a_base_of_any_name_are_compared(
     assert git(runner.path, "branch", "--list", "main", "proposal") == ""
     text = report(runner, tmp_path, base=base)
     assert f"### Results compared with `{base}`\n" in text
+    assert "lacks" not in text
     assert not (runner.path / "ran").exists()
 
 
@@ -151,7 +161,7 @@ def test_a_branch_that_changes_a_parameter(finished: Project, branch: Project, t
     ((name, row),) = rows(text).items()
     assert name == "`birnn`"
     assert [row[0], row[3]] == scores(finished, "birnn", branch, "birnn")
-    assert "**The promoted model is still `cnn`, and it predicts the same.** No other system changes clearly." in text
+    assert "**The promoted model is still `cnn`, and it predicts the same.** No other accuracy changes clearly." in text
     assert re.search(r"\| `train@birnn`, `compare` +\| `models.birnn.hidden` `8` → `16` +\|", text)
     assert "Also changed, because they read changed outputs: `evaluate@birnn`, `promote`." in text
     assert "train@cnn" not in text
@@ -184,13 +194,17 @@ def test_a_branch_on_other_data_is_not_subtracted(finished: Project, branch: Pro
 
 
 def test_a_branch_from_another_machine_is_not_subtracted(finished: Project, branch: Project, tmp_path: Path) -> None:
-    """Its cnn predicts otherwise with the same inputs, and the branch ships the birnn."""
+    """Its cnn predicts otherwise with the same inputs, and the branch ships the birnn, which predicts the same.
+
+    The models are then compared on the base's machine.
+    """
     rerun_elsewhere(branch)
     branch.edit_params(choose("model", "birnn"))
     branch.repro()
     text = report(propose(finished, branch, tmp_path), tmp_path)
     assert list(rows(text)) == ["`cnn` → `birnn` (promoted)"]
-    assert rows(text)["`cnn` → `birnn` (promoted)"][3] == scores(branch, "cnn", branch, "birnn")[1], "on one machine"
+    assert rows(text)["`cnn` → `birnn` (promoted)"][3] == scores(finished, "cnn", branch, "birnn")[1], "on one machine"
+    assert "are from this branch" not in text
     assert "**Another machine**: `evaluate@cnn` had the same inputs as in `main`, but other outputs" in text
     accuracies = [f"{100 * metrics(project, 'cnn')['accuracy']:.1f}" for project in (finished, branch)]
     assert accuracies[0] != accuracies[1]
@@ -638,6 +652,21 @@ def test_results_on_another_data_set_are_not_subtracted() -> None:
     assert verdict(base, branch) == f"**Not comparable**: {reason}, so nothing is subtracted."
 
 
+def test_results_that_are_not_comparable_name_the_promoted_model_and_the_new_and_removed_systems() -> None:
+    base, labels = results({"cnn": "ab", "svm": "b", "old": "a"}), {"cnn": "b", "svm": "b", "birnn": "a"}
+    other = {key: scored(0.75, 0.7) | {"dataset": "other"} for key in labels}
+    for promoted, name, replaced_model in (("birnn", "`birnn`", " instead of `cnn`"), ("cnn", "still `cnn`", "")):
+        after = replace(results(labels, promoted), metrics=other)
+        _, reason, promotion, systems, *rest = pull_request.report(base, after, base="main").split("\n\n")
+        assert reason.startswith("**Not comparable**: ")
+        assert promotion == f"The promoted model is {name} (validation 70.0 %, test 75.0 %){replaced_model}."
+        assert systems == "New: `birnn` (validation 70.0 %, test 75.0 %). Removed: `old`."
+        assert "| `cnn`" not in "".join(rest)
+        stale = pull_request.report(base, after, base="main", problems=[pull_request.stale(["compare"])])
+        assert "The promoted model" not in stale
+        assert "Removed: `old`." in stale
+
+
 def test_a_side_without_predictions_is_named() -> None:
     some, none = results({"cnn": "ab"}), replace(results({"cnn": "ab"}), predictions={})
     assert verdict(none, some) == "**Nothing to compare**: `main` has no predictions of tracks."
@@ -655,6 +684,59 @@ def test_a_former_model_without_predictions_is_not_compared() -> None:
     ]
     assert len(rows) == 2, "accuracy and F1"
     assert all("not known" in row and "unchanged" not in row for row in rows)
+
+
+@pytest.fixture
+def histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Work in an empty repository; return a function that commits nothing after some parents."""
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    tree = git(tmp_path, "write-tree").strip()
+
+    def commit(message: str, *parents: str) -> str:
+        options = [option for parent in parents for option in ("-p", parent)]
+        return git(tmp_path, "commit-tree", "-m", message, *options, tree).strip()
+
+    return commit
+
+
+def test_commits_that_the_branch_lacks_are_counted(histories: Callable[..., str], tmp_path: Path) -> None:
+    """None are if the branch and its base share no commit, or the branch has none."""
+    first, other = histories("first"), histories("unrelated")
+    ahead = histories("ahead", histories("next", first))
+    merge = histories("merge", ahead, histories("branch", first))
+    assert count_missing(ahead) == 0, "no commit yet"
+    for head, base, expected in (
+        (first, ahead, 2), (ahead, first, 0), (merge, ahead, 0), (ahead, merge, 2), (other, ahead, 0),
+    ):  # fmt: skip
+        git(tmp_path, "update-ref", "refs/heads/main", head)
+        assert count_missing(base) == expected
+
+
+def test_a_shallow_clone_cannot_tell_how_many_commits_the_branch_lacks(
+    histories: Callable[..., str], tmp_path: Path
+) -> None:
+    """Except for a merge with its parents, as in the workflow."""
+    first = histories("first")
+    base, branch = histories("base", first), histories("branch", first)
+    shallow = tmp_path / ".git/shallow"
+    shallow.write_text(f"{base}\n{branch}\n")
+    for head in (branch, histories("merge", base, branch)):
+        git(tmp_path, "update-ref", "refs/heads/main", head)
+        assert count_missing(base) == 0
+    shallow.unlink()
+    git(tmp_path, "update-ref", "refs/heads/main", branch)
+    assert count_missing(base) == 1
+
+
+def test_commits_that_the_branch_lacks_come_before_the_verdict() -> None:
+    base, branch = results({"cnn": "ab"}), results({"cnn": "ab"})
+    parts = pull_request.report(base, branch, base="main", n_behind=3).split("\n\n")
+    assert parts[1] == (
+        "`main` has 3 commits that this branch lacks; their changes appear reversed. Merge `main` first."
+    )
+    assert parts[2].startswith("**The promoted model is still")
+    assert "lacks" not in pull_request.report(base, branch, base="main")
 
 
 def test_what_only_another_machine_changed_is_not_subtracted() -> None:
@@ -694,6 +776,37 @@ def test_another_promoted_model_is_compared_on_the_machine_of_the_branch() -> No
     assert "For the promoted models, the accuracies of `cnn` above are from this branch." in text
     assert "contain this difference" not in text
     assert Comparison(base, branch).pairs == [Pair("cnn", "birnn")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "row", "remark"),
+    [
+        # The branch's machine changed the former model only.
+        ({"cnn": "b", "birnn": "a"}, {"cnn": "ab", "birnn": "a"}, "0.0 → 100.0", ""),
+        # The new model is not in the base, so that it is from the branch's machine.
+        ({"cnn": "b"}, {"cnn": "ab", "birnn": "a"}, "50.0 → 100.0", "accuracies of `cnn` above are from this branch."),
+        # The branch's machine changed the new model only.
+        ({"cnn": "b", "birnn": "b"}, {"cnn": "b", "birnn": "a"}, "0.0 → 100.0",
+         "The changes of the promoted models contain this difference, too."),
+        # It changed a model that was never promoted.
+        ({"cnn": "b", "birnn": "a", "x": "a"}, {"cnn": "b", "birnn": "a", "x": "b"}, "0.0 → 100.0", ""),
+    ],
+)  # fmt: skip
+def test_the_former_promoted_model_is_from_the_machine_of_the_new_one(
+    before: dict[str, str], after: dict[str, str], row: str, remark: str
+) -> None:
+    base, branch = (
+        results(
+            labels, promoted, {name: record for key in labels for name, record in evaluated(key, labels[key]).items()}
+        )
+        for labels, promoted in ((before, "cnn"), (after, "birnn"))
+    )
+    text = pull_request.report(base, branch, base="main")
+    assert f"| `cnn` → `birnn` (promoted) | {row} |" in text
+    assert "**Another machine**" in text
+    assert remark in text
+    remarks = ("are from this branch", "contain this difference")
+    assert sum(some in text for some in remarks) == bool(remark)
 
 
 def test_other_packages_may_be_the_cause_too() -> None:
@@ -781,13 +894,34 @@ def test_the_password_in_a_changed_url_is_not_shown() -> None:
     assert "secret" not in text
 
 
-def test_validation_decides_if_there_are_validation_tracks() -> None:
-    base, branch, slightly = (results({"cnn": text}) for text in ("ab", "b", "ab" * 29 + "aa"))
-    before = replace(base, predictions={"validation": base.predictions["test"], **base.predictions})
-    after = replace(branch, predictions={"validation": slightly.predictions["test"], **branch.predictions})
-    assert "and its validation accuracy does not change clearly.** +1.7 [" in verdict(before, after)
-    (row,) = rows(pull_request.report(before, after, base="main")).values()
+def on_both_splits(validation: str, test: str) -> Results:
+    """Results of cnn, whose predictions for the validation tracks are not those for the test tracks."""
+    first, found = results({"cnn": validation}), results({"cnn": test})
+    return replace(found, predictions={"validation": first.predictions["test"], **found.predictions})
+
+
+def test_validation_comes_first_and_a_clear_change_on_test_tracks_is_named() -> None:
+    before, slightly = on_both_splits("ab", "ab"), "ab" * 29 + "aa"
+    expected = {
+        (slightly, slightly): "its validation accuracy does not change clearly",
+        (slightly, "b"): "its validation accuracy does not change clearly, but its test accuracy falls clearly",
+        ("aaaaab", slightly): "its validation accuracy rises clearly",
+        ("aaaaab", "aaaaab"): "its validation accuracy rises clearly, and its test accuracy rises clearly",
+        ("aaaaab", "b"): "its validation accuracy rises clearly, but its test accuracy falls clearly",
+        ("ab", "b"): "its test accuracy falls clearly",
+    }
+    for predicted, words in expected.items():
+        assert f"The promoted model is still `cnn`, and {words}.** " in verdict(before, on_both_splits(*predicted))
+    (row,) = rows(pull_request.report(before, on_both_splits(slightly, "b"), base="main")).values()
     assert (row[0], row[3]) == ("50.0 → 51.7", "50.0 → 0.0")
+
+
+def test_the_verdict_on_other_systems_is_about_accuracies() -> None:
+    """The folded table of F1 may have a clear change."""
+    base, branch = results({"cnn": "ab", "svm": "ab"}), results({"cnn": "ab", "svm": "ab" * 29 + "aa"})
+    assert verdict(base, branch).endswith(" No other accuracy changes clearly.")
+    without = [replace(side, stages={"x": stage()}) for side in (base, branch)]
+    assert verdict(*without).endswith(" No accuracy changes clearly.")
 
 
 def test_predictions_of_one_split_that_are_missing_are_named() -> None:
@@ -847,7 +981,22 @@ def test_packages_that_changed_are_a_line() -> None:
     before = results({"cnn": "ab"}, packages={"torch": "2.13.0", "dvc": "3.67.1", "old": "1"})
     after = results({"cnn": "ab"}, packages={"torch": "2.14.0", "dvc": "3.67.1", "new": "2"})
     text = pull_request.report(before, after, base="main")
-    assert "**Packages**: `torch` `2.13.0` → `2.14.0`, `old` removed, `new` added.\n" in text
+    assert "**Packages**: `torch` `2.13.0` → `2.14.0`, `old` `1` removed, `new` `2` added.\n" in text
+
+
+def test_added_and_removed_parameters_have_their_values() -> None:
+    """Sections, lists and stages have none; values are escaped, and cut like those of changed parameters."""
+    evil, url = "`@x|" + "y" * 500, "https://me:secret@example.org/a.zip"
+    old = {"models": {"cnn": {"lr": 1, "batch": False}, "birnn": {"lr": 1}}}
+    new = {"models": {"cnn": {"lr": 1, "epochs": 3, "sizes": [1, 2], "name": evil, "url": url}}}
+    records = [{"train@cnn": stage(**values)} for values in (old, new)]
+    base, branch = (results({"cnn": "ab"}, stages=record) for record in (records[0], {**records[1], "new": stage()}))
+    text = pull_request.report(base, branch, base="main")
+    expected = ["`models.cnn.batch` `False` removed", "`models.birnn` removed", "`models.cnn.epochs` `3` added",
+                "`models.cnn.sizes` added", f"`models.cnn.name` `'@x/{'y' * 96}` added"]  # fmt: skip
+    assert f"{', '.join(expected)}, `models.cnn.url` `" in text
+    assert "secret" not in text
+    assert re.search(r"\| `new` +\| stage added +\|", text)
 
 
 def test_values_that_are_no_numbers_have_no_score() -> None:

@@ -50,6 +50,19 @@ def find_commit(revision: str, where: str) -> str:
         raise InputError(f"{error}; to fetch a branch, run `git fetch origin NAME:NAME`") from None
 
 
+def count_missing(commit: str) -> int:
+    """Number of commits that lead to `commit`, but not to HEAD.
+
+    It is 0 if this clone has no commit that leads to both: HEAD may have no commit yet, or a history of its own, or the
+    clone may be too shallow to tell.
+    """
+    try:
+        git("merge-base", "HEAD", commit)
+    except InputError:
+        return 0
+    return int(git("rev-list", "--count", f"HEAD..{commit}"))
+
+
 def stale_stages() -> list[str]:
     """Stages that `dvc repro` would run.
 

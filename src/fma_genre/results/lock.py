@@ -164,11 +164,17 @@ def changes(before: Mapping[str, Values], after: Mapping[str, Values]) -> dict[s
         old, new = before.get(name), after.get(name)
         reasons[name], sources = _causes(old, new, outputs)
         upstream[name] = [source for source in changed if source in sources]
-        if old and new and not (reasons[name] or sources) and hashes(old, "outs") != hashes(new, "outs"):
+        if old and new and not (reasons[name] or sources) and _has_other_outputs(old, new):
             origins.append(name)
     edited = _with_downstream([name for name in changed if reasons[name]], upstream)
     elsewhere = _with_downstream(origins, upstream)
     return {name: Change(reasons[name], upstream[name], name in edited, name in elsewhere) for name in changed}
+
+
+def _has_other_outputs(old: Values, new: Values) -> bool:
+    """Whether outputs of both records differ. An output that dvc.yaml adds or removes is no effect of a machine."""
+    before, after = hashes(old, "outs"), hashes(new, "outs")
+    return any(before[path] != after[path] for path in before.keys() & after.keys())
 
 
 def _causes(old: Values | None, new: Values | None, outputs: "_Outputs") -> tuple[list[Reason], set[str]]:

@@ -24,6 +24,7 @@ from fma_genre.results.markdown import code, table
 MAX_NAMED = 8  # largest number of names in a list
 MAX_TEXT_LENGTH = 40_000  # characters of report.md; a comment on GitHub has at most 65,536
 METRICS = {"validation": "validation_accuracy", "test": "accuracy"}  # keys in metrics/<name>.json, by split
+UNCLEAR = "does not change clearly"
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,32 @@ class Comparison:
         return Pair(old, new) if old and new else None
 
     @property
+    def replacement(self) -> Pair | None:
+        """The promoted models if they differ."""
+        pair = self.promoted
+        return pair if pair and pair.before != pair.after else None
+
+    @property
+    def edited(self) -> list[Pair]:
+        """Systems of both revisions that the branch edits."""
+        return [Pair(key, key) for key in self.changed if key not in self.elsewhere]
+
+    @property
     def pairs(self) -> list[Pair]:
         """Systems to subtract: the promoted models if they differ, then every system that the branch edits."""
-        edited = [Pair(key, key) for key in self.changed if key not in self.elsewhere]
-        promoted = self.promoted
-        return [promoted, *edited] if promoted and promoted.before != promoted.after else edited
+        return [self.replacement, *self.edited] if self.replacement else self.edited
+
+    @property
+    def is_replaced_here(self) -> bool:
+        """Whether the model that the branch promotes instead has new predictions, from the branch's machine."""
+        pair = self.replacement
+        return pair is not None and (pair.after not in self.before.systems or pair.after in self.changed)
+
+    @property
+    def from_branch(self) -> list[str]:
+        """The former promoted model, if only the machine changed it and the new one is from the same machine."""
+        pair = self.replacement
+        return [pair.before] if pair and pair.before in self.elsewhere and self.is_replaced_here else []
 
     def is_known(self, pair: Pair) -> bool:
         """Whether both revisions have predictions of these systems."""
@@ -116,8 +138,8 @@ class Comparison:
     def changes(self, metric: str) -> dict[str, dict[Pair, Change]]:
         """Changes of a score, by split and pair.
 
-        If the base ran on another machine, a system that the branch did not edit has its predictions from the branch on
-        both sides, so that a promoted model is compared with the former one on the same machine.
+        If the base ran on another machine, the former promoted model may have its predictions from the branch on both
+        sides (see `from_branch`), so that the promoted models are compared on the same machine.
         """
         old, new = self.before.predictions, self.after.predictions
         return {
@@ -126,7 +148,7 @@ class Comparison:
                 new[split],
                 self.pairs,
                 metric,
-                from_branch=self.elsewhere,
+                from_branch=self.from_branch,
                 same_networks=self.same_networks,
             )
             for split in self.splits
@@ -146,6 +168,7 @@ def report(
     *,
     base: str,
     problems: Sequence[str] = (),
+    n_behind: int = 0,
     figures: Mapping[str, str] | None = None,
     synthetic: bool = False,
     text: str = "",
@@ -157,6 +180,7 @@ def report(
         after: results of the branch.
         base: name of the base, e.g. main.
         problems: paragraphs in Markdown on the state of the branch.
+        n_behind: number of commits of the base that the branch lacks.
         figures: addresses of the figures that changed, by title.
         synthetic: whether the results of the branch were measured on the built-in demo.
         text: the branch's report.md.
@@ -167,7 +191,12 @@ def report(
     if not after.stages:  # nothing is known about this branch
         return "\n\n".join([_heading(base), *problems]) + "\n"
     comparison = Comparison(before, after)
-    paragraphs = [_heading(base), *problems, *_systems(comparison, base, with_verdict=not problems)]
+    paragraphs = [
+        _heading(base),
+        *problems,
+        *_behind(n_behind, base),
+        *_systems(comparison, base, with_verdict=not problems),
+    ]
     if synthetic:
         paragraphs.append("The data set is a synthetic demo, so these numbers say nothing about music.")
     paragraphs += [*_packages(before, after), *_stages(comparison.stages), *_figures(figures or {}), *_report(text)]
@@ -205,6 +234,14 @@ def _heading(base: str) -> str:
     return f"### Results compared with {_code(base)}"
 
 
+def _behind(n_behind: int, base: str) -> Iterator[str]:
+    """Yield a line on the commits of the base that the branch lacks."""
+    if n_behind:
+        commits, whose = ("commit", "its changes") if n_behind == 1 else ("commits", "their changes")
+        name = _code(base)
+        yield f"{name} has {n_behind} {commits} that this branch lacks; {whose} appear reversed. Merge {name} first."
+
+
 # Systems. ---------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +253,9 @@ def _systems(comparison: Comparison, base: str, *, with_verdict: bool) -> Iterat
         yield f"**Nothing to compare**: {where} has no predictions of tracks."
     elif not comparison.is_comparable:
         yield f"**Not comparable**: {_data_difference(before, after, base)}, so nothing is subtracted."
+        if with_verdict and comparison.promoted:
+            yield f"{_promotion(comparison.promoted, _with_scores(comparison.promoted.after, after))}."
+        yield from _others(comparison)
     else:
         found = comparison.changes("accuracy")
         if with_verdict:
@@ -250,7 +290,8 @@ def _verdict(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]])
         verdict = "**There is no promoted model to compare.**"
     else:
         changed = {split: values[pair] for split, values in found.items() if pair in values}
-        verdict = f"**{_promotion(pair)}{_judgement(comparison, pair, changed)}.** {_sentence(changed)}".strip()
+        opening = f"{_promotion(pair, _code(pair.after))}, and {_judgement(comparison, pair, changed)}"
+        verdict = f"**{opening}.** {_sentence(changed)}".strip()
     clear = {
         split: [pair.after for pair, change in values.items() if change.is_clear and pair != comparison.promoted]
         for split, values in found.items()
@@ -259,26 +300,33 @@ def _verdict(comparison: Comparison, found: Mapping[str, Mapping[Pair, Change]])
     if named:
         return f"{verdict} Other clear changes: {', and '.join(named)}."
     others = [pair for pair in comparison.pairs if pair != comparison.promoted]
-    return f"{verdict} No {'other ' if pair else ''}system changes clearly." if others else verdict
+    return f"{verdict} No {'other ' if pair else ''}accuracy changes clearly." if others else verdict
 
 
-def _promotion(pair: Pair) -> str:
+def _promotion(pair: Pair, name: str) -> str:
+    """State which model is promoted; `name` is the Markdown for its name."""
     if pair.before == pair.after:
-        return f"The promoted model is still {_code(pair.after)}, and "
-    return f"The promoted model is {_code(pair.after)} instead of {_code(pair.before)}, and "
+        return f"The promoted model is still {name}"
+    return f"The promoted model is {name} instead of {_code(pair.before)}"
 
 
 def _judgement(comparison: Comparison, pair: Pair, changed: Mapping[str, Change]) -> str:
-    """The change of the promoted model's accuracy, on validation tracks if there are any."""
+    """The change of the promoted model's accuracy, validation first; a clear change on the test tracks is added."""
     if pair.before == pair.after and pair.after in comparison.elsewhere:
         packages = " or the packages" if comparison.has_other_packages else ""
         return f"it differs only by the machine{packages} that trained it"
     if not changed:
         return "it predicts the same" if comparison.is_known(pair) else "their accuracies cannot be compared"
-    split, change = next(iter(changed.items()))
+    (first, word), *others = [(split, _direction(change)) for split, change in changed.items()]
+    clear = [(split, other) for split, other in others if other != UNCLEAR]
+    also = [f", {'and' if other == word else 'but'} its {split} accuracy {other}" for split, other in clear]
+    return "".join([f"its {first} accuracy {word}", *also])
+
+
+def _direction(change: Change) -> str:
     if not change.is_clear:
-        return f"its {split} accuracy does not change clearly"
-    return f"its {split} accuracy {'rises' if change.interval.value > 0 else 'falls'} clearly"
+        return UNCLEAR
+    return "rises clearly" if change.interval.value > 0 else "falls clearly"
 
 
 def _sentence(changed: Mapping[str, Change]) -> str:
@@ -336,13 +384,14 @@ def _count(before: Predictions, after: Predictions) -> int:
 
 
 def _others(comparison: Comparison) -> Iterator[str]:
-    """Yield a line on the systems that are new, were removed or did not change."""
+    """Yield a line on the systems that are new, were removed or, on the same data, did not change."""
     before, after = comparison.before.systems, comparison.after.systems
     groups = {
         "New": [_with_scores(key, comparison.after) for key in after if key not in before],
         "Removed": [_code(key) for key in before if key not in after],
-        "Unchanged": [_code(key) for key in comparison.common if key not in comparison.changed],
     }
+    if comparison.is_comparable:
+        groups["Unchanged"] = [_code(key) for key in comparison.common if key not in comparison.changed]
     lines = [f"{title}: {_some(names)}." for title, names in groups.items() if names]
     if lines:
         yield " ".join(lines)
@@ -378,13 +427,11 @@ def _elsewhere(comparison: Comparison, base: str) -> Iterator[str]:
 
 def _consequence(comparison: Comparison) -> str:
     """State which side of the changes above is from which machine; empty without changes."""
-    promoted = comparison.promoted
-    if promoted and promoted.before != promoted.after and promoted.before in comparison.elsewhere:
-        own = f" For the promoted models, the accuracies of {_code(promoted.before)} above are from this branch."
-        edited = len(comparison.pairs) > 1
-    else:
-        own, edited = "", bool(comparison.pairs)
-    return own + (" The changes of the edited systems contain this difference, too." if edited else "")
+    former = comparison.from_branch
+    own = f" For the promoted models, the accuracies of {_list(former)} above are from this branch." if former else ""
+    mixed = ["the edited systems"] if comparison.edited else []
+    mixed += ["the promoted models"] if comparison.is_replaced_here and not former else []
+    return f"{own} The changes of {' and '.join(mixed)} contain this difference, too." if mixed else own
 
 
 def _score(results: Results, key: str, split: str) -> str:
@@ -452,10 +499,21 @@ def _reason(reason: Reason) -> str:
     sides = (reason.before, reason.after)
     if sides == (MISSING, MISSING):
         return name
-    if MISSING in sides:
-        return f"{name} {'added' if reason.before is MISSING else 'removed'}"
-    old, new = (_code(masked(str(value))) for value in sides)
+    if reason.before is MISSING:
+        return f"{name}{_scalar(reason.after)} added"
+    if reason.after is MISSING:
+        return f"{name}{_scalar(reason.before)} removed"
+    old, new = map(_value, sides)
     return f"{name} {old} → {new}"
+
+
+def _scalar(value: Any) -> str:
+    """A space and the value, unless it is a section, a stage's record or a list."""
+    return "" if isinstance(value, Mapping | list) else f" {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    return _code(masked(str(value)))
 
 
 # Figures and text. ------------------------------------------------------------------------------------------------
