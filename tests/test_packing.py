@@ -406,6 +406,12 @@ def test_genres_without_readable_files_or_test_tracks_are_named(project: Project
     assert "no test tracks of rock: the given split has none" in output
 
 
+def test_genres_whose_names_differ_only_in_case_are_remarked_upon(project: Project, tmp_path: Path) -> None:
+    output = pack(project, folder_of(tmp_path / "music", 3, ["Jazz", "jazz", "rock"]))
+    assert "genres whose names differ only in case are different ones: Jazz, jazz\n" in output
+    assert sorted(table(project)["genre"].unique()) == ["Jazz", "jazz", "rock"]
+
+
 def test_spaces_around_a_path_are_dropped_unless_they_belong_to_it(project: Project, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "music", 8)
     (folder / "jazz/jazz.00000.wav").rename(folder / "jazz/jazz.00000.wav ")

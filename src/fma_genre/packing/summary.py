@@ -101,12 +101,19 @@ def remarks(
     if damaged:
         share = f"{100 * MIN_DECODED:g} %"
         yield f"{len(damaged)} files can be decoded to less than {share} of their length: {_named(damaged.values())}"
+    yield from _about_genres(songs, tracks)
+
+
+def _about_genres(songs: Sequence[Song], tracks: Sequence[Track]) -> Iterator[str]:
+    names = {track.genre for track in tracks}
     for split in SPLITS[1:]:
-        present = {track.genre for track in tracks if track.split == split}
-        if absent := sorted({track.genre for track in tracks} - present):
-            reason = "the given split has none" if found[0].song.split else "too few songs or artists"
+        if absent := sorted(names - {track.genre for track in tracks if track.split == split}):
+            reason = "the given split has none" if songs[0].split else "too few songs or artists"
             yield f"no {split} tracks of {_named(absent)}: {reason}"
-    if lost := sorted({song.genre for song in songs} - {track.genre for track in tracks}):
+    spellings = Counter(genre.casefold() for genre in names)
+    if similar := sorted(genre for genre in names if spellings[genre.casefold()] > 1):
+        yield f"genres whose names differ only in case are different ones: {_named(similar)}"
+    if lost := sorted({song.genre for song in songs} - names):
         yield f"left out: {_named(lost)}, since none of the files of the genre can be decoded"
 
 
