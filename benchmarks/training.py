@@ -46,7 +46,6 @@ sys.path.insert(0, str(ROOT / "src"))
 import related
 from fma_genre import store
 from fma_genre.common import params
-from fma_genre.common.documents import read_yaml
 from fma_genre.common.params import Model, Params, Train
 from fma_genre.features import waveform
 from fma_genre.features.build import describe
@@ -66,7 +65,7 @@ DISTINCT_TRACKS = 64  # tracks with different levels; further tracks repeat thes
 
 def all_models() -> Params:
     """The parameters of params.yaml, with all models of related.yaml."""
-    content, others = read_yaml(ROOT / related.PARAMS), related.read_related(ROOT / related.RELATED)
+    content, others = params.read(ROOT / related.PARAMS), related.read_related(ROOT / related.RELATED)
     return related.check(content, related.select(others, others.systems, content))
 
 

@@ -2,10 +2,10 @@
 
     python src/related.py [SYSTEM …]    default: all systems of related.yaml except those under `on_request`
 
-The experiment is named `related`, and replaces an earlier one of this name. It has all systems of params.yaml, too. The
-workspace does not change. The table at the end shows the scores of all systems on the test tracks. A system that
-combines others, such as `stacking`, may be named, too: its members are then trained. A section of params.yaml wins over
-one of the same name in related.yaml.
+The experiment is named `related`, and replaces an earlier one of this name when it has finished. It has all systems of
+params.yaml, too. The workspace does not change. The table at the end shows the scores of all systems on the test
+tracks. A system that combines others, such as `stacking`, may be named, too: its members are then trained. A section of
+params.yaml wins over one of the same name in related.yaml.
 """
 
 import argparse
@@ -23,15 +23,19 @@ import baseline
 from experiments import FINISHED, read_revisions
 from fma_genre import checkout
 from fma_genre.common import params, schema
-from fma_genre.common.documents import read_json, read_yaml
+from fma_genre.common.documents import read_json
 from fma_genre.common.errors import InputError, errors_in_one_line
 from fma_genre.common.params import Params
-from fma_genre.learning import build
+from fma_genre.features.build import describe
+from fma_genre.features.waveform import describe as describe_waveform
+from fma_genre.learning import build, checkpoint
 from fma_genre.results import comparison, derived
 from fma_genre.results.markdown import table
 
 RELATED, PARAMS = Path("related.yaml"), Path("params.yaml")
 EXPERIMENT = "related"
+UNFINISHED = "related-unfinished"  # its name until it has finished, so that a failed one replaces nothing
+COMBINED = ("fusion", "stacking")  # systems under `compare` that combine others
 SCORES = ("accuracy", "recall", "f1")
 NEXT = f"""\
 dvc metrics diff HEAD {EXPERIMENT}     print what differs from the last commit
@@ -64,7 +68,7 @@ class Related:
 def main() -> None:
     arguments = parse(sys.argv[1:])
     with errors_in_one_line("related"):
-        related, content = read_related(RELATED), read_yaml(PARAMS)
+        related, content = read_related(RELATED), params.read(PARAMS)
         changes = select(related, arguments.systems or related.default, content)
         added = [*changes["models"], *changes["baselines"], *changes["compare"]]
         check(content, changes)
@@ -86,10 +90,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def read_related(path: Path) -> Related:
+    content = params.read(path)
     try:
-        related = schema.read(Related, read_yaml(path), "")
+        related = schema.read(Related, content, "")
         for name in related.on_request:
             params.check_choice(name, related.systems, "on_request")
+        for name, members in related.compare.items():
+            params.check_choice(name, COMBINED, "compare")
+            schema.convert(params.Members, members, f"compare.{name}")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return related
@@ -109,8 +117,11 @@ def select(related: Related, names: Sequence[str], content: Section) -> dict[str
     """
     for name in names:
         params.check_choice(name, [*related.systems, *related.compare], "SYSTEM")
-    named = {member for name in names for member in related.compare.get(name, [name])}
     present = {*content["models"], *content["baselines"]}
+    for name, members in related.compare.items():
+        for member in members:
+            params.check_choice(member, dict.fromkeys([*related.systems, *sorted(present)]), f"compare.{name}")
+    named = {member for name in names for member in related.compare.get(name, [name])}
     models, baselines = (
         {name: section for name, section in sections.items() if name in named - present}
         for sections in (related.models, related.baselines)
@@ -143,7 +154,7 @@ def check(content: Section, changes: Mapping[str, Section]) -> Params:
     try:
         found = params.check(merged)
         for name in changes["models"]:
-            build.read_arguments(found.models[name], f"models.{name}")
+            check_network(found, name)
         for name in changes["baselines"]:
             baseline.read_arguments(found.baselines[name], f"baselines.{name}")
         check_comparison(found)
@@ -152,10 +163,28 @@ def check(content: Section, changes: Mapping[str, Section]) -> Params:
     return found
 
 
+def check_network(parameters: Params, name: str) -> None:
+    """Raise InputError unless the network of a model can be built for its segments."""
+    model = parameters.models[name]
+    network_arguments, front_end_arguments = build.read_arguments(model, f"models.{name}")
+    key, classes = model.representation, ["a", "b"]
+    waveform = parameters.waveforms.get(key)
+    description = (
+        describe_waveform(key, waveform, "", True, classes)
+        if waveform
+        else describe(key, parameters.spectrograms, "", True, classes)
+    )
+    checkpoint.check_size(
+        checkpoint.Settings(
+            name, model.network, network_arguments, model.front_end, front_end_arguments, model.train, description
+        )
+    )
+
+
 def check_comparison(parameters: Params) -> None:
     """Raise InputError if there are too few resamples, or too many combinations of runs in a combined system."""
     models, compare = parameters.models.values(), parameters.compare
-    combined = {"fusion": compare.fusion, "stacking": compare.stacking}
+    combined = {name: getattr(compare, name) for name in COMBINED}
     heads = sum(model.svm_head is not None for model in models)
     systems = len(models) + heads + len(parameters.baselines) + sum(map(bool, combined.values()))
     comparison.check_resamples(systems - 1, compare)
@@ -168,14 +197,17 @@ def check_comparison(parameters: Params) -> None:
 
 
 def run(changes: Mapping[str, Section]) -> None:
-    """Run the experiment in a temporary folder, instead of an earlier one with the same name."""
+    """Run the experiment in a temporary folder. If it succeeds, it replaces an earlier one."""
     settings = [argument for setting in overrides(changes) for argument in ("--set-param", setting)]
     revisions = read_revisions(checkout.experiments())
-    if any(revision.name == EXPERIMENT and revision.state == FINISHED for revision in revisions):
-        checkout.remove_experiments(EXPERIMENT)  # a killed one has no name that DVC could remove
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", EXPERIMENT, *settings]
+    # A killed experiment is listed, too, but has no name that DVC could remove.
+    finished = {revision.name for revision in revisions if revision.state == FINISHED}
+    checkout.remove_experiments(*finished & {UNFINISHED})
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", UNFINISHED, *settings]
     if code := subprocess.run(command, check=False).returncode:
         raise InputError(f"dvc exp run: exit code {code}; see the output above")
+    checkout.remove_experiments(*finished & {EXPERIMENT})
+    checkout.rename_experiment(UNFINISHED, EXPERIMENT)
 
 
 def overrides(value: object, name: str = "") -> Iterator[str]:

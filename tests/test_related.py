@@ -54,6 +54,9 @@ def test_slow_systems_are_left_out_unless_named() -> None:
         ("models: {}\nbaselines: {}\ncompare: {}\nmodel: a\n", r"expected the keys .*, found 'model'"),
         ("models: 3\nbaselines: {}\ncompare: {}\n", r"models: expected"),
         ("models: {}\n", r"baselines: expected"),
+        ("models: {a: {}, a: {}}\nbaselines: {}\ncompare: {}\n", r"line 1: models: expected unique keys"),
+        ("models: {}\nbaselines: {}\ncompare: {stackin: []}\n", r"compare: expected one of fusion, stacking"),
+        ("models: {}\nbaselines: {}\ncompare: {stacking: 3}\n", r"compare\.stacking: expected a list"),
     ],
 )
 def test_an_invalid_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -72,6 +75,9 @@ def test_an_invalid_section_is_refused_before_anything_runs(tmp_path: Path) -> N
     [
         ("models", "brnn_serial", {"attention": "paralel"}, r"models\.brnn_serial\.attention: expected one of none"),
         ("models", "prcnn", {"kernels": [3, 1]}, r"models\.prcnn: expected the keys"),
+        ("models", "prcnn", {"kernel": [3, 2]}, r"models\.prcnn"),
+        ("models", "prcnn", {"segment_frames": 32}, r"models\.prcnn"),
+        ("models", "resnet", {"pools": [4, 4]}, r"models\.resnet"),
         ("baselines", "feature_cnn", {"mfc": 3}, r"baselines\.feature_cnn: expected the keys"),
         ("models", "resnet", {"runs": 60}, r"compare\.stacking: expected at most 200 combinations"),
     ],
@@ -87,26 +93,51 @@ def test_arguments_are_checked_before_anything_runs(
         related.check(content_with_runs, changes)
 
 
-@pytest.mark.parametrize(("state", "removed"), [("", ["related"]), ("running", []), ("failed", []), (None, [])])
-def test_only_a_finished_experiment_has_a_name_to_remove(
-    state: str | None, removed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DVC goes on to list an experiment that was killed, but does not know its name."""
-    names: list[str] = []
-    commands: list[list[str]] = []
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `related.run` does, which has no effect here. An experiment fails if its parameter `a` is `fails`."""
+    noted: list[str] = []
 
     def note(command: list[str], check: bool) -> SimpleNamespace:
-        commands.append(command)
-        return SimpleNamespace(returncode=int(check))
+        noted.append(" ".join(command[2:]))
+        return SimpleNamespace(returncode=int(check or "fails" in command[-1]))
 
-    rows = [] if state is None else [experiments.Revision("related", state, {}, {})]
-    monkeypatch.setattr(related, "read_revisions", lambda shown: [experiments.Revision("HEAD", "", {}, {}), *rows])
     monkeypatch.setattr(checkout, "experiments", list)
-    monkeypatch.setattr(checkout, "remove_experiments", lambda *found: names.extend(found))
+    monkeypatch.setattr(checkout, "remove_experiments", lambda *names: noted.extend(f"remove {name}" for name in names))
+    monkeypatch.setattr(checkout, "rename_experiment", lambda *names: noted.append(f"rename {' '.join(names)}"))
     monkeypatch.setattr(subprocess, "run", note)
-    related.run({"models": {"a": {"lr": 0.1}}})
-    assert names == removed
-    assert commands[0][2:] == ["dvc", "exp", "run", "--temp", "--name", "related", "--set-param", "++models.a.lr=0.1"]
+    return noted
+
+
+def list_experiments(monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
+    rows = [experiments.Revision(name.replace("_", "-"), state, {}, {}) for name, state in states.items()]
+    monkeypatch.setattr(related, "read_revisions", lambda shown: [experiments.Revision("HEAD", "", {}, {}), *rows])
+
+
+RUN = "dvc exp run --temp --name related-unfinished --set-param ++models.a="
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_only_a_finished_experiment_has_a_name_to_remove(
+    state: str, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC goes on to list an experiment that was killed, but does not know its name."""
+    list_experiments(monkeypatch, related="", related_unfinished=state)
+    related.run({"models": {"a": 1}})
+    assert steps == [f"{RUN}1", "remove related", "rename related-unfinished related"]
+
+
+def test_an_experiment_that_was_not_renamed_is_removed_first(steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    list_experiments(monkeypatch, related_unfinished="")
+    related.run({"models": {"a": 1}})
+    assert steps == ["remove related-unfinished", f"{RUN}1", "rename related-unfinished related"]
+
+
+def test_a_failed_experiment_replaces_nothing(steps: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    list_experiments(monkeypatch, related="")
+    with pytest.raises(InputError, match="exit code 1"):
+        related.run({"models": {"a": "fails"}})
+    assert steps == [f'{RUN}"fails"']
 
 
 def test_too_few_resamples_are_refused_before_anything_runs() -> None:
@@ -171,6 +202,12 @@ def test_if_params_have_all_systems_nothing_runs(tmp_path: Path) -> None:
         InputError, match=r"^expected a system that params\.yaml does not have, found none: `dvc repro`"
     ):
         selected(tmp_path, "cnn")
+
+
+def test_an_unknown_member_of_a_combination_is_refused(tmp_path: Path) -> None:
+    found = read(TEXT.replace("[cnn, one, two]", "[cnn, onee]"), tmp_path)
+    with pytest.raises(InputError, match=r"^compare\.stacking: expected one of .*, found 'onee'; did you mean one"):
+        related.select(found, ["one"], content())
 
 
 def test_an_unknown_system_is_refused(tmp_path: Path) -> None:

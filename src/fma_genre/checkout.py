@@ -113,6 +113,12 @@ def remove_experiments(*names: str) -> None:
         raise InputError(f"dvc exp remove: {_reason(done)}")
 
 
+def rename_experiment(name: str, new: str) -> None:
+    """Rename an experiment since the last commit."""
+    if (done := _run_dvc("exp", "rename", name, new)).returncode:
+        raise InputError(f"dvc exp rename: {_reason(done)}")
+
+
 def _run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dvc", *arguments]
     try:

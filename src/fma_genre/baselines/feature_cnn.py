@@ -46,7 +46,7 @@ class Arguments:
 
 
 class Network(nn.Module):
-    """Blocks that halve the number of positions (258 → 129 → 64 in params.yaml), then the output layer."""
+    """Blocks that halve the number of positions (258 → 129 → 64 in related.yaml), then the output layer."""
 
     def __init__(self, arguments: Arguments, *, features: int, classes: int) -> None:
         super().__init__()

@@ -188,12 +188,19 @@ class Params:
 
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read params.yaml; raise InputError for the first invalid parameter or line."""
+    content = read(path)
     try:
-        text = documents.read_text(path)
+        return check(content)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read(path: Path) -> Any:
+    """Parse params.yaml, or another file that a person writes; raise InputError for the first invalid line."""
+    try:
+        return parse(documents.read_text(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror}") from error
-    try:
-        return check(parse(text))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
