@@ -48,7 +48,6 @@ from fma_genre import store
 from fma_genre.common import params
 from fma_genre.common.params import Model, Params, Train
 from fma_genre.features import waveform
-from fma_genre.features.build import describe
 from fma_genre.features.frames import frame_count
 from fma_genre.learning import build
 from fma_genre.learning.acceleration import record_graphs
@@ -56,7 +55,7 @@ from fma_genre.learning.build import FrontEnd
 from fma_genre.learning.clips import Clips
 from fma_genre.learning.device import devices, make_deterministic
 from fma_genre.learning.training import Batch, batches_per_epoch, learning_rates, make_optimiser, prepare, train_epoch
-from fma_genre.store import Description, Store, open_store
+from fma_genre.store import Store, open_store
 
 DEVICE = devices()[0]
 GENRES = 16  # number of genres; fewer if there are fewer tracks
@@ -167,7 +166,8 @@ def measure(key: str, settings: Train, folder: Path, arguments: argparse.Namespa
 def synthesise(folder: Path, representation: str, tracks: int) -> Store:
     """Write and open a store of random levels or samples. All tracks are training tracks."""
     genres = [f"genre {track % GENRES:02}" for track in range(tracks)]
-    description, frames = describe_input(representation, sorted(set(genres)))
+    description = related.describe_input(PARAMETERS, representation, sorted(set(genres)))
+    frames = clip_frames(representation)
     shape = (frames, len(description.frequencies))
     levels = np.random.default_rng(0).integers(0, 256, (DISTINCT_TRACKS, *shape), dtype=np.uint8)
 
@@ -185,14 +185,12 @@ def synthesise(folder: Path, representation: str, tracks: int) -> Store:
     return open_store(representation, folder)
 
 
-def describe_input(representation: str, classes: list[str]) -> tuple[Description, int]:
-    """The description of a store, and the number of frames in a clip of full length."""
+def clip_frames(representation: str) -> int:
+    """Number of frames in a clip of full length."""
     if settings := PARAMETERS.waveforms.get(representation):
-        frames, _ = waveform.WaveformEncoder.of(settings).shape
-        return waveform.describe(representation, settings, "random", True, classes), frames
+        return waveform.WaveformEncoder.of(settings).shape[0]
     spectrograms = PARAMETERS.spectrograms
-    frames = frame_count(spectrograms.seconds, spectrograms.sample_rate, spectrograms.hop)
-    return describe(representation, spectrograms, "random", True, classes), frames
+    return frame_count(spectrograms.seconds, spectrograms.sample_rate, spectrograms.hop)
 
 
 class RandomSegments(Dataset[tuple[Tensor, Tensor]]):

@@ -31,6 +31,7 @@ from fma_genre.features.waveform import describe as describe_waveform
 from fma_genre.learning import build, checkpoint
 from fma_genre.results import comparison, derived
 from fma_genre.results.markdown import table
+from fma_genre.store import Description
 
 RELATED, PARAMS = Path("related.yaml"), Path("params.yaml")
 EXPERIMENT = "related"
@@ -68,6 +69,7 @@ class Related:
 def main() -> None:
     arguments = parse(sys.argv[1:])
     with errors_in_one_line("related"):
+        params.load(PARAMS)  # an invalid file is refused by its own name
         related, content = read_related(RELATED), params.read(PARAMS)
         changes = select(related, arguments.systems or related.default, content)
         added = [*changes["models"], *changes["baselines"], *changes["compare"]]
@@ -167,18 +169,19 @@ def check_network(parameters: Params, name: str) -> None:
     """Raise InputError unless the network of a model can be built for its segments."""
     model = parameters.models[name]
     network_arguments, front_end_arguments = build.read_arguments(model, f"models.{name}")
-    key, classes = model.representation, ["a", "b"]
-    waveform = parameters.waveforms.get(key)
-    description = (
-        describe_waveform(key, waveform, "", True, classes)
-        if waveform
-        else describe(key, parameters.spectrograms, "", True, classes)
-    )
+    description = describe_input(parameters, model.representation, ["a", "b"])
     checkpoint.check_size(
         checkpoint.Settings(
             name, model.network, network_arguments, model.front_end, front_end_arguments, model.train, description
         )
     )
+
+
+def describe_input(parameters: Params, representation: str, classes: list[str]) -> Description:
+    """Describe the store of a spectrogram or a waveform that these parameters give, for random data."""
+    if settings := parameters.waveforms.get(representation):
+        return describe_waveform(representation, settings, "random", True, classes)
+    return describe(representation, parameters.spectrograms, "random", True, classes)
 
 
 def check_comparison(parameters: Params) -> None:

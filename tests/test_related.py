@@ -95,7 +95,7 @@ def test_arguments_are_checked_before_anything_runs(
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `related.run` does, which has no effect here. An experiment fails if its parameter `a` is `fails`."""
+    """The steps of `related.run`, which have no effect here. An experiment fails if its parameter `a` is `fails`."""
     noted: list[str] = []
 
     def note(command: list[str], check: bool) -> SimpleNamespace:
@@ -115,6 +115,17 @@ def list_experiments(monkeypatch: pytest.MonkeyPatch, **states: str) -> None:
 
 
 RUN = "dvc exp run --temp --name related-unfinished --set-param ++models.a="
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "model: 3"])
+def test_an_invalid_params_file_is_refused_by_its_name(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["related.py"])
+    Path("params.yaml").write_text(text)
+    with pytest.raises(SystemExit, match=r"^related: params\.yaml: "):
+        related.main()
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])

@@ -85,7 +85,7 @@ def read(source: Path) -> list[Song]:
 def skipped(source: Path) -> Counter[str]:
     """Count the files of a folder that `read` skips, by suffix in lower case. A CSV file has none."""
     paths = _files(source, tuple(source.resolve().parents)) if source.is_dir() else ()
-    return Counter(path.suffix.lower() for path in paths if path.suffix.lower() not in SUFFIXES)
+    return Counter(path.suffix.lower() for path in paths if not _is_audio(path))
 
 
 def _check(song: Song) -> None:
@@ -110,7 +110,7 @@ def _read_folder(folder: Path) -> list[Song]:
     """
     songs = []
     for path in _files(folder, tuple(folder.resolve().parents)):
-        if path.suffix.lower() not in SUFFIXES:
+        if not _is_audio(path):
             continue
         parts = [_text(part) for part in path.relative_to(folder).parts]
         name = "/".join(parts)
@@ -137,6 +137,10 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 def _visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def _is_audio(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _text(name: str) -> str:
@@ -209,7 +213,7 @@ def _read_row(cells: dict[str, str], table: Path, where: str) -> Song:
 
 def _find(folder: Path, cell: str, where: str) -> Path:
     """The path of a file. The table may have another Unicode form of the name, or spaces around it."""
-    if not cell or "\0" in cell:
+    if not cell.strip() or "\0" in cell:
         raise schema.mismatch(f"{where}: path", "a path", cell)
     forms = [unicodedata.normalize(form, name) for name in (cell, cell.strip()) for form in ("NFC", "NFD")]
     paths = [folder / os.fsdecode(form.encode(errors="surrogateescape")) for form in (cell, *forms)]
